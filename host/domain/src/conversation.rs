@@ -1,0 +1,204 @@
+//! Conversations, their members and what a user knows of them.
+
+use crate::{
+    id::{ClientId, ConversationId, Rev, Seq, UserId},
+    time::Ms,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The namespace of derived conversation ids.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f64_7769_7400_5000_8000_676f_6477_6974);
+
+/// The id of the one direct conversation of two users, the same in either order. A user may be both.
+pub fn direct_id(a: UserId, b: UserId) -> ConversationId {
+    let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    derived(b"direct", low.as_bytes(), high.as_bytes())
+}
+
+/// The id of the conversation that `creator` made with the request `client`: a retry makes the same.
+pub fn created_id(creator: UserId, client: ClientId) -> ConversationId {
+    derived(b"create", creator.as_bytes(), client.as_bytes())
+}
+
+fn derived(kind: &[u8; 6], a: &[u8; 16], b: &[u8; 16]) -> ConversationId {
+    let mut name = [0; 38];
+    name[..6].copy_from_slice(kind);
+    name[6..22].copy_from_slice(a);
+    name[22..].copy_from_slice(b);
+    ConversationId(Uuid::new_v5(&NAMESPACE, &name))
+}
+
+/// What kind of conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Two people (or one: notes).
+    Direct,
+    /// Members who all may write.
+    Group,
+    /// Few writers, many readers.
+    Channel,
+}
+
+/// What a member may do; greater may more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads and marks.
+    Reader,
+    /// Sends as well.
+    Member,
+    /// Invites as well.
+    Admin,
+    /// May everything.
+    Owner,
+}
+
+/// What newcomers may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum History {
+    /// Everything.
+    All,
+    /// What was sent since they joined.
+    SinceJoin,
+}
+
+/// What a conversation is, apart from its members and messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Which.
+    pub id: ConversationId,
+    /// What kind.
+    pub kind: Kind,
+    /// The title, up to 100 characters; direct conversations have none.
+    pub title: Option<String>,
+    /// What newcomers may read.
+    pub history: History,
+    /// Who made it.
+    pub created_by: UserId,
+    /// When.
+    pub created_at: Ms,
+}
+
+/// A stretch of membership: what came after `after_seq` and `after_rev` is theirs to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The last message before it.
+    pub after_seq: Seq,
+    /// The last revision before it.
+    pub after_rev: Rev,
+    /// The last message and revision in it; `None` while it lasts.
+    pub until: Option<(Seq, Rev)>,
+}
+
+/// A member of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// What they may do.
+    pub role: Role,
+    /// When they joined.
+    pub joined_at: Ms,
+    /// When they were in, in order; the last one is open for a present member.
+    pub intervals: Vec<Interval>,
+}
+
+impl Member {
+    /// Whether they are in now.
+    pub fn present(&self) -> bool {
+        self.intervals.last().is_some_and(|interval| interval.until.is_none())
+    }
+}
+
+/// Where a conversation stands: read by every send, written by every commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The number of the newest message, 0 before the first.
+    pub last_seq: Seq,
+    /// The number of the newest revision, 0 before the first.
+    pub last_rev: Rev,
+    /// When a message, the membership or the meta changed last.
+    pub changed_at: Ms,
+}
+
+/// How far one user has come in one conversation. Marks only rise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Marks {
+    /// Everything up to here has reached a device.
+    pub received: Seq,
+    /// Everything up to here was seen; never above `received`.
+    pub read: Seq,
+}
+
+/// One row of a user's own list of conversations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// When the user joined it.
+    pub joined_at: Ms,
+}
+
+/// What changes a conversation's membership: stored whole before any part of it is carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// The conversation begins.
+    Create {
+        /// What it is.
+        meta: Meta,
+        /// Its first members, with `intervals` open from 0.
+        members: Vec<Member>,
+    },
+    /// People are invited.
+    Invite {
+        /// Who did it.
+        by: UserId,
+        /// The newcomers, each with its last interval open.
+        members: Vec<Member>,
+        /// Where the marks of the newcomers begin: the last message.
+        at_seq: Seq,
+    },
+}
+
+/// A revision that a membership change made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Its number.
+    pub rev: Rev,
+    /// After which message it stands.
+    pub at_seq: Seq,
+    /// Who did it.
+    pub by: UserId,
+    /// When.
+    pub at: Ms,
+    /// What.
+    pub what: RevisionKind,
+}
+
+/// What a revision says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RevisionKind {
+    /// Someone came in.
+    Join {
+        /// Who.
+        user: UserId,
+        /// As what.
+        role: Role,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_has_one_conversation_and_a_creation_another() {
+        let (a, b) = (UserId::from_u128(1), UserId::from_u128(2));
+        assert_eq!(direct_id(a, b), direct_id(b, a));
+        assert_ne!(direct_id(a, b), direct_id(a, a));
+        assert_ne!(direct_id(a, b).0, created_id(a, ClientId(b.0)).0);
+    }
+}

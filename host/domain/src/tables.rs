@@ -1,0 +1,207 @@
+//! The typed tables by which `core` and the engine reach storage: written once over the [`crate::waist`].
+//!
+//! A method that writes returns when the write is durable.
+
+use crate::{
+    conversation::{Change, Head, Listed, Marks, Member, Meta, Revision},
+    id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
+    message::{Accepted, Message},
+    plugin::{Composition, Roster},
+    time::Ms,
+    user::{Account, Login},
+    waist::Error,
+};
+use async_trait::async_trait;
+use std::ops::RangeInclusive;
+
+/// Whether a conditional write found what it expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Written {
+    /// It did, and the write is durable.
+    Yes,
+    /// Something else stands there; nothing was written.
+    No,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// Durable.
+    Yes,
+    /// The head is not what the caller took it for: load again.
+    Stale,
+    /// Whether it is durable is not known.
+    Unknown(String),
+}
+
+/// Messages of one conversation to append: dense, in order, from `head.last_seq + 1`, all in one bucket
+/// (see [`Conversations::bucket_end`]).
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Where the conversation stood.
+    pub head: Head,
+    /// The new time of change, not before that of `head`.
+    pub changed_at: Ms,
+    /// The messages, each with the hash of its content as it was sent.
+    pub messages: Vec<(Message, u64)>,
+}
+
+/// A conversation as its shard holds it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it is.
+    pub meta: Meta,
+    /// Where it stands.
+    pub head: Head,
+    /// All who are or were in, by user.
+    pub members: Vec<Member>,
+}
+
+/// Client ids that may have been used: those of one bucket.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// The first number of the bucket.
+    pub first_seq: Seq,
+    /// When the bucket was opened.
+    pub opened_at: Ms,
+    /// Who used which, and what they were answered.
+    pub clients: Vec<(UserId, ClientId, Accepted)>,
+}
+
+/// The people and their logins.
+#[async_trait]
+pub trait Accounts: Send + Sync + 'static {
+    /// Makes an account; [`Written::No`] where the name is taken.
+    async fn create_account(&self, account: &Account) -> Result<Written, Error>;
+
+    /// The account of that id.
+    async fn account(&self, user: UserId) -> Result<Option<Account>, Error>;
+
+    /// The account of that name.
+    async fn account_by_name(&self, name: &str) -> Result<Option<Account>, Error>;
+
+    /// The accounts of those ids that exist, in the order asked.
+    async fn accounts(&self, users: &[UserId]) -> Result<Vec<Account>, Error>;
+
+    /// Replaces an account (same id, same name) if it still is `before`.
+    async fn replace_account(&self, before: &Account, after: &Account) -> Result<Written, Error>;
+
+    /// Stores a new login; it is gone by itself at its `expires_at`.
+    async fn create_login(&self, login: &Login) -> Result<(), Error>;
+
+    /// The login of that id, unless it has ended.
+    async fn login(&self, login: LoginId) -> Result<Option<Login>, Error>;
+
+    /// Replaces a login if it still is `before`.
+    async fn replace_login(&self, before: &Login, after: &Login) -> Result<Written, Error>;
+
+    /// Ends a login; one that has ended already is no error.
+    async fn drop_login(&self, login: LoginId) -> Result<(), Error>;
+}
+
+/// The conversations: streams of messages and revisions, members, marks.
+#[async_trait]
+pub trait Conversations: Send + Sync + 'static {
+    /// The conversation, its open change finished first; `None` where it does not exist.
+    async fn load(&self, conversation: ConversationId) -> Result<Option<Loaded>, Error>;
+
+    /// Carries out a change of membership: first whole as an intent under the head, then revisions, member rows and
+    /// users' rows. `head` is `None` for a creation. Returns the revisions that it made, in order (none for a direct
+    /// conversation), and the new head; `None` where the head was not as given.
+    async fn change(
+        &self,
+        conversation: ConversationId,
+        head: Option<Head>,
+        change: &Change,
+        at: Ms,
+    ) -> Result<Option<(Head, Vec<Revision>)>, Error>;
+
+    /// Appends messages, one outcome per append.
+    async fn append(&self, appends: Vec<Append>) -> Vec<Appended>;
+
+    /// The last number of the bucket in which `seq` stands: an [`Append`] may not run past it.
+    fn bucket_end(&self, seq: Seq) -> Seq;
+
+    /// The client ids of recent buckets, newest bucket first, back through the first bucket that was opened
+    /// no later than `opened_before`. With it alone it can be told that a younger client id was never used.
+    async fn recent_clients(
+        &self,
+        conversation: ConversationId,
+        head: Head,
+        opened_before: Ms,
+    ) -> Result<Vec<Clients>, Error>;
+
+    /// What this client id was answered; looked up from the newest bucket back through the first bucket that was
+    /// opened no later than `opened_before`.
+    async fn accepted(
+        &self,
+        conversation: ConversationId,
+        head: Head,
+        sender: UserId,
+        client: ClientId,
+        opened_before: Ms,
+    ) -> Result<Option<Accepted>, Error>;
+
+    /// The messages of that range that are stored, ascending; stops early before `bytes_max` of bodies is passed
+    /// (never before the first message), at the end that lies away from where the range is read:
+    /// `newest_first` reads down from the end of the range.
+    async fn messages(
+        &self,
+        conversation: ConversationId,
+        range: RangeInclusive<Seq>,
+        newest_first: bool,
+        bytes_max: usize,
+    ) -> Result<Vec<Message>, Error>;
+
+    /// The revisions of that range, ascending.
+    async fn revisions(
+        &self,
+        conversation: ConversationId,
+        range: RangeInclusive<Rev>,
+    ) -> Result<Vec<Revision>, Error>;
+
+    /// The first number whose message was sent at `at` or later; `last_seq + 1` where none was.
+    async fn first_sent_since(
+        &self,
+        conversation: ConversationId,
+        last_seq: Seq,
+        at: Ms,
+    ) -> Result<Seq, Error>;
+
+    /// The user's conversations.
+    async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error>;
+
+    /// Where conversations stand, in the order asked; `None` for those that do not exist.
+    async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, Error>;
+
+    /// The marks of all who have some in this conversation.
+    async fn marks(&self, conversation: ConversationId) -> Result<Vec<(UserId, Marks)>, Error>;
+
+    /// Raises marks: of the conversation's row and of the user's own.
+    async fn raise_marks(&self, marks: &[(ConversationId, UserId, Marks)]) -> Result<(), Error>;
+}
+
+/// The installed plugins.
+#[async_trait]
+pub trait Plugins: Send + Sync + 'static {
+    /// What is installed; the default where nothing ever was.
+    async fn roster(&self) -> Result<Roster, Error>;
+
+    /// Replaces the roster if its generation still is `before`, and remembers the composition of the new generation.
+    async fn replace_roster(&self, before: Generation, after: &Roster) -> Result<Written, Error>;
+
+    /// Which plugins made up a generation.
+    async fn composition(&self, generation: Generation) -> Result<Option<Composition>, Error>;
+
+    /// Stores a component under its digest; safe to repeat. Large ones are kept in parts.
+    async fn put_component(&self, digest: crate::plugin::Digest, component: &[u8]) -> Result<(), Error>;
+
+    /// The component of that digest.
+    async fn component(&self, digest: crate::plugin::Digest) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Forgets a component; safe to repeat.
+    async fn drop_component(&self, digest: crate::plugin::Digest) -> Result<(), Error>;
+}
