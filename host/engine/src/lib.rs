@@ -1,1 +1,1 @@
-//! TBD
+//! Runs plugins.
