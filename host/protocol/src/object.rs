@@ -1,0 +1,265 @@
+//! Objects as clients see them. They borrow from the domain, so that a frame is written without copying it first.
+
+use godwit_domain::{
+    conversation::{self, History, Kind, Role},
+    id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
+    message,
+    time::Ms,
+    user,
+};
+use serde::Serialize;
+
+fn no(flag: &bool) -> bool {
+    !flag
+}
+
+/// A user as others see it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct User<'a> {
+    id: UserId,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "no")]
+    bot: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<&'a str>,
+    joined_at: Ms,
+}
+
+impl<'a> From<&'a user::User> for User<'a> {
+    fn from(user: &'a user::User) -> Self {
+        Self {
+            id: user.id,
+            name: &user.name,
+            display_name: user.display_name.as_deref(),
+            bot: user.bot,
+            time_zone: user.time_zone.as_deref(),
+            joined_at: user.joined_at,
+        }
+    }
+}
+
+/// A message.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Message<'a> {
+    conversation: ConversationId,
+    seq: Seq,
+    sender: UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<ClientId>,
+    sent_at: Ms,
+    kind: message::Kind,
+    body: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<&'a str>,
+}
+
+impl<'a> Message<'a> {
+    /// The message as `own` devices of its sender see it, or as everyone else does.
+    pub fn new(message: &'a message::Message, own: bool) -> Self {
+        Self {
+            conversation: message.conversation,
+            seq: message.seq,
+            sender: message.sender,
+            client_id: own.then_some(message.client_id),
+            sent_at: message.sent_at,
+            kind: message.content.kind,
+            body: &message.content.body,
+            via: message.via.as_deref(),
+        }
+    }
+}
+
+/// A conversation as one of its members sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Conversation<'a> {
+    /// Which.
+    pub id: ConversationId,
+    /// What kind.
+    pub kind: Kind,
+    /// The title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<&'a str>,
+    /// The other one of a direct conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<User<'a>>,
+    /// Who is in, up to [`MEMBERS_SHOWN_MAX`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<UserId>>,
+    /// How many are in.
+    pub member_count: u32,
+    /// What the asker may do.
+    pub role: Role,
+    /// Whether anyone may join.
+    pub open: bool,
+    /// Whether bodies are opaque.
+    pub encrypted: bool,
+    /// What newcomers may read.
+    pub history: History,
+    /// The newest message's number.
+    pub last_seq: Seq,
+    /// The newest revision's number.
+    pub last_rev: Rev,
+    /// The newest message, where the asker may read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_message: Option<Message<'a>>,
+    /// How far the asker has read.
+    pub read_seq: Seq,
+    /// How far it has reached a device of the asker.
+    pub received_seq: Seq,
+    /// `last_seq − read_seq`.
+    pub unread: u64,
+    /// How many the asker hid.
+    pub hidden: u64,
+    /// How far the peer has read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_read_seq: Option<Seq>,
+    /// How far it has reached a device of the peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_received_seq: Option<Seq>,
+    /// The asker's own setting.
+    pub pinned: bool,
+    /// The asker's own setting.
+    pub archived: bool,
+    /// When messages, membership or meta changed last.
+    pub updated_at: Ms,
+}
+
+/// Up to how many members a [`Conversation`] lists.
+pub const MEMBERS_SHOWN_MAX: usize = 50;
+
+/// A revision.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Revision {
+    conversation: ConversationId,
+    rev: Rev,
+    at_seq: Seq,
+    by: UserId,
+    at: Ms,
+    join: Join,
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Join {
+    user: UserId,
+    role: Role,
+}
+
+impl Revision {
+    /// The revision of that conversation.
+    pub fn new(conversation: ConversationId, revision: &conversation::Revision) -> Self {
+        let conversation::RevisionKind::Join { user, role } = revision.what;
+        Self {
+            conversation,
+            rev: revision.rev,
+            at_seq: revision.at_seq,
+            by: revision.by,
+            at: revision.at,
+            join: Join { user, role },
+        }
+    }
+}
+
+/// A mark that rose.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Receipt {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Whose.
+    pub user: UserId,
+    /// How far it has reached a device.
+    pub received_seq: Seq,
+    /// How far it was read.
+    pub read_seq: Seq,
+    /// When.
+    pub at: Ms,
+}
+
+/// A member, as `members` lists it.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Member {
+    /// Who.
+    pub user: UserId,
+    /// As what.
+    pub role: Role,
+    /// Since when.
+    pub joined_at: Ms,
+}
+
+/// Why numbers of a range come without a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Sent when the asker was not in.
+    NotVisible,
+}
+
+/// Numbers that come without a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Gone {
+    /// The first.
+    pub from: Seq,
+    /// The last.
+    pub to: Seq,
+    /// Why.
+    pub why: Why,
+}
+
+/// What the server says first.
+#[derive(Debug, Clone, Serialize)]
+pub struct Hello {
+    /// The protocol's number.
+    pub protocol: u32,
+    /// The server's name and version.
+    pub server: String,
+    /// How often it pings.
+    pub ping_interval_ms: u64,
+    /// The largest frame that it takes, in bytes.
+    pub max_frame_bytes: usize,
+    /// The largest body that it takes, in bytes.
+    pub max_body_bytes: usize,
+    /// How many requests may be in flight.
+    pub max_in_flight: usize,
+    /// How many users one request may name.
+    pub max_users_per_request: usize,
+    /// Above how many members live messages flow to followers alone.
+    pub follow_above: u32,
+    /// What is served beyond the core.
+    pub features: &'static [&'static str],
+}
+
+/// The answer to `connect`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Connected<'a> {
+    /// Who this is.
+    pub user: User<'a>,
+    /// This connection's session.
+    pub session: SessionId,
+    /// Of which store the cursor is.
+    pub epoch: &'a str,
+    /// Where to resume.
+    pub cursor: String,
+    /// Whether `conversations` is what changed, or a cold start.
+    pub recovered: bool,
+    /// The newest conversations.
+    pub conversations: Vec<Conversation<'a>>,
+    /// All contacts.
+    pub contacts: [(); 0],
+    /// Drafts on hold.
+    pub held: [(); 0],
+}
+
+/// The answer to `send`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sent {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Its number.
+    pub seq: Seq,
+    /// When.
+    pub sent_at: Ms,
+    /// It was accepted before.
+    #[serde(skip_serializing_if = "no")]
+    pub duplicate: bool,
+}
