@@ -1,1 +1,11 @@
-//! TBD
+//! Behaviour: who may do what, in which order, and who is told.
+//!
+//! It owns sessions, the sequencer, conversations, fan-out and accounts, all against the ports of the domain.
+//! It refuses to know sockets, HTTP, wasmtime and redb: those are plugged in by the binary.
+//!
+//! Start with [`host::Host`], then follow a message: [`session`] → [`sequencer`] → [`registry`] → [`outbox`].
+
+pub mod accounts;
+pub mod limits;
+
+pub use godwit_domain as domain;

@@ -1,0 +1,45 @@
+//! Limits on what clients may ask, each a documented setting.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The `[limits]` section of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// The largest body of a message, in bytes of UTF-8.
+    pub body_bytes_max: usize,
+    /// How many messages a user may send per second in the long run; 0 turns the limit off.
+    pub sends_per_s: u32,
+    /// How many messages a user may send at once before `sends_per_s` counts.
+    pub sends_burst: u32,
+    /// How many requests a connection may make per second in the long run, before they are decoded: who makes more is
+    /// read more slowly; 0 turns the limit off.
+    pub requests_per_s: u32,
+    /// How many requests of a connection may be in flight.
+    pub in_flight_max: usize,
+    /// How many users one request may name.
+    pub users_per_request_max: usize,
+    /// How many members a group may have.
+    pub members_max: usize,
+    /// How many logins and registrations a minute, counted per name and per address; 0 turns the limit off.
+    pub logins_per_minute: u32,
+    /// Receipts are pushed, and marks of others kept, in groups of up to so many members.
+    pub receipts_above: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 16 * 1024,
+            sends_per_s: 20,
+            sends_burst: 100,
+            requests_per_s: 500,
+            in_flight_max: 256,
+            users_per_request_max: 500,
+            members_max: 10_000,
+            logins_per_minute: 20,
+            receipts_above: 100,
+        }
+    }
+}
