@@ -33,6 +33,8 @@ pub enum Appended {
     Stale,
     /// Whether it is durable is not known.
     Unknown(String),
+    /// Nothing was written, nor will be.
+    Refused(Error),
 }
 
 /// Messages of one conversation to append: dense, in order, from `head.last_seq + 1`, all in one bucket

@@ -85,6 +85,8 @@ pub enum Outcome {
     Conflict(Vec<Row>),
     /// The store did not say. It may be durable now, or become so.
     Unknown(String),
+    /// Nothing was written, nor will be: the store is stopped, or the batch breaks a limit.
+    Refused(Error),
 }
 
 /// Which way a scan runs.
@@ -122,7 +124,7 @@ pub struct Scan {
     pub consistency: Consistency,
 }
 
-/// A mark that only rises.
+/// A mark that only rises. Marks are kept apart from rows: no `get` or `scan` shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Raise {
     /// Which partition.
@@ -136,7 +138,7 @@ pub struct Raise {
 }
 
 /// Why the store could not do as asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// It is stopped, read-only, or overloaded; nothing was written.
     #[error("store unavailable: {0}")]
