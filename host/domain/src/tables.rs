@@ -12,7 +12,7 @@ use crate::{
     waist::Error,
 };
 use async_trait::async_trait;
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::Arc};
 
 /// Whether a conditional write found what it expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub struct Append {
     pub head: Head,
     /// The new time of change, not before that of `head`.
     pub changed_at: Ms,
-    /// The messages, each with the hash of its content as it was sent.
-    pub messages: Vec<(Message, u64)>,
+    /// The messages, each with the hash of its content as it was sent; shared, since they are pushed afterwards.
+    pub messages: Vec<(Arc<Message>, u64)>,
 }
 
 /// A conversation as its shard holds it.
@@ -107,6 +107,9 @@ pub trait Accounts: Send + Sync + 'static {
 /// The conversations: streams of messages and revisions, members, marks.
 #[async_trait]
 pub trait Conversations: Send + Sync + 'static {
+    /// The name of this store's present life, made on first use: a restart keeps it, restoring a backup makes another.
+    async fn epoch(&self) -> Result<String, Error>;
+
     /// The conversation, its open change finished first; `None` where it does not exist.
     async fn load(&self, conversation: ConversationId) -> Result<Option<Loaded>, Error>;
 
