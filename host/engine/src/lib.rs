@@ -1,1 +1,156 @@
-//! Runs plugins.
+//! Runs plugins: WebAssembly components that are loaded, granted, budgeted, pooled, swapped and called.
+//!
+//! It owns wasmtime and everything that a guest can reach: limits, services, compiled code. It refuses to know where
+//! its rows are stored (they go through [`tables::Plugins`]), who sends messages, and how operators ask.
+//! A guest's failure is data here: it may cost its own call, never the process.
+//!
+//! Start with [`Engine`], which is both ports of the domain, [`Filters`] and [`Manager`]. Then follow a message
+//! through `chain`, `pool` and `instance`, and a component through `manage`, `stage` and `compile`.
+//!
+//! ```
+//! use godwit_engine::Options;
+//! // Every budget has a default; what an operator leaves out keeps it.
+//! let options: Options = toml::from_str("call_cpu_ms = 10").unwrap();
+//! assert_eq!(options.call_wall_ms, 50);
+//! ```
+
+mod answer;
+mod bindings;
+mod chain;
+pub mod compile;
+mod component;
+mod instance;
+mod manage;
+mod manifest;
+mod metrics;
+mod options;
+mod pool;
+mod runtime;
+mod services;
+mod stage;
+mod state;
+mod wasi;
+
+pub use compile::{Program, child::main as compile_child};
+pub use metrics::Metrics;
+pub use options::{Compile, Options};
+
+use async_trait::async_trait;
+use godwit_domain::{
+    filter::{Chain, Filters},
+    id::Generation,
+    plugin::{self, Install, Installed, LogLine, Manager, Status},
+    tables,
+    time::Clock,
+};
+use manage::Live;
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
+
+/// How often idle instances are looked for.
+const CHORES: Duration = Duration::from_secs(5);
+
+/// The plugin engine: filters for messages, management for operators.
+pub struct Engine {
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    chores: JoinHandle<()>,
+    _ticker: runtime::Ticker,
+}
+
+/// Why the engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Wasmtime does not run with these settings on this machine.
+    #[error("plugin runtime: {0:#}")]
+    Runtime(#[from] wasmtime::Error),
+    /// The folder of compiled components cannot be used.
+    #[error("plugin cache: {0}")]
+    Cache(#[from] std::io::Error),
+    /// What is installed cannot be read.
+    #[error(transparent)]
+    Store(#[from] godwit_domain::waist::Error),
+}
+
+impl Engine {
+    /// Opens the engine and loads what is installed: from `cache` (a folder of its own) or by compiling again with
+    /// `compiler`. To be called within a tokio runtime with timers.
+    pub async fn open(
+        options: Options,
+        tables: Arc<dyn tables::Plugins>,
+        clock: Arc<dyn Clock>,
+        cache: &Path,
+        compiler: Program,
+    ) -> Result<Arc<Self>, Error> {
+        let metrics = Arc::new(Metrics::default());
+        let engine = runtime::engine(&options)?;
+        let cache = compile::cache::Cache::open(cache, &engine, options::mib(options.cache_mib) as u64)?;
+        let compiler = compile::Compiler::new(engine.clone(), compiler, &options, cache, metrics.clone());
+        // Before the first instance is made: it is cut by this clock.
+        let ticker = runtime::Ticker::start(&engine)?;
+        let live = Live::load(Arc::new(options), tables, clock, &engine, compiler, metrics.clone()).await?;
+        let weak = Arc::downgrade(&live);
+        let chores = tokio::spawn(async move {
+            let mut chores = tokio::time::interval(CHORES);
+            loop {
+                chores.tick().await;
+                match weak.upgrade() {
+                    Some(live) => live.retire_idle(),
+                    None => break,
+                }
+            }
+        });
+        Ok(Arc::new(Self { live, metrics, chores, _ticker: ticker }))
+    }
+
+    /// What is counted; to be registered by who serves metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.chores.abort();
+    }
+}
+
+impl Filters for Engine {
+    fn pin(&self) -> Arc<dyn Chain> {
+        self.live.snapshot.load_full()
+    }
+}
+
+#[async_trait]
+impl Manager for Engine {
+    async fn install(&self, install: Install) -> Result<Installed, plugin::Error> {
+        let live = self.live.clone();
+        finish(async move { live.install(install).await }).await
+    }
+
+    async fn list(&self) -> Vec<Status> {
+        self.live.list().await
+    }
+
+    async fn rollback(&self, id: &str) -> Result<Installed, plugin::Error> {
+        let (live, id) = (self.live.clone(), id.to_owned());
+        finish(async move { live.rollback(&id).await }).await
+    }
+
+    async fn remove(&self, id: &str) -> Result<Generation, plugin::Error> {
+        let (live, id) = (self.live.clone(), id.to_owned());
+        finish(async move { live.remove(&id).await }).await
+    }
+
+    async fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, plugin::Error> {
+        self.live.logs(id, after)
+    }
+}
+
+/// Carries out a change to its end, whether or not the caller stays to hear of it.
+async fn finish<T: Send + 'static>(
+    change: impl Future<Output = Result<T, plugin::Error>> + Send + 'static,
+) -> Result<T, plugin::Error> {
+    let done = tokio::spawn(change).await;
+    done.unwrap_or_else(|error| Err(plugin::Error::Conflict(format!("the change was cut short: {error}"))))
+}

@@ -1,0 +1,172 @@
+//! The filters in their order: one immutable snapshot, by which a message is judged from its first hook to its last.
+//!
+//! It owns the way a message takes through the hooks and what each failure means; it refuses to know how plugins
+//! come and go. A snapshot that was replaced lives until the last message that pinned it is judged.
+
+use crate::{
+    answer::Answer,
+    bindings::Told,
+    instance::Failure,
+    metrics::Meter,
+    pool::{Pool, Turn},
+    services::Private,
+};
+use async_trait::async_trait;
+use godwit_domain::{
+    filter::{Chain, Decision, Hook, Judgement, Reason, Scene, Step, Verdict},
+    id::Generation,
+    message::Content,
+    plugin::{Installation, Release},
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A plugin in its place.
+#[derive(Clone)]
+pub(crate) struct Seat {
+    pub(crate) id: Arc<str>,
+    pub(crate) release: Arc<Release>,
+    pub(crate) private: Arc<Private>,
+    pub(crate) meter: Arc<Meter>,
+    /// Where its instances are; or why there are none, in which case it counts as trapped: what must be heard and
+    /// cannot be lets nothing through.
+    pub(crate) pool: Result<Arc<Pool>, Arc<str>>,
+}
+
+/// One set of filters.
+pub(crate) struct Snapshot {
+    generation: Generation,
+    /// In the order of the composition: by id.
+    seats: Vec<Seat>,
+    /// Places of the plugins that serve the hook, in the order in which they run.
+    normalise: Vec<u16>,
+    moderation: Vec<u16>,
+    chain_cpu_ms: u32,
+}
+
+/// What a plugin's call left to do.
+enum Next {
+    Go,
+    Stop(Judgement),
+}
+
+impl Snapshot {
+    pub(crate) fn new(generation: Generation, seats: Vec<Seat>, chain_cpu_ms: u32) -> Self {
+        let mut order: Vec<u16> = (0..=u16::MAX).take(seats.len()).collect();
+        let key = |place: &u16| {
+            let seat = &seats[usize::from(*place)];
+            (seat.release.priority, seat.id.clone())
+        };
+        order.sort_by_key(key);
+        let serving = |hook| {
+            let serves = |place: &u16| seats[usize::from(*place)].release.hooks.contains(&hook);
+            order.iter().copied().filter(serves).collect()
+        };
+        let (normalise, moderation) = (serving(Hook::Normalise), serving(Hook::Moderation));
+        Self { generation, normalise, moderation, seats, chain_cpu_ms }
+    }
+
+    /// All plugins, by id.
+    pub(crate) fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// Asks one plugin, and writes down what it came to.
+    async fn ask(&self, place: u16, hook: Hook, pass: &mut Pass<'_>) -> Next {
+        let seat = &self.seats[usize::from(place)];
+        let started = Instant::now();
+        let answer = seat.ask(hook, pass).await;
+        let took = started.elapsed();
+        let (decision, next) = match answer {
+            Ok(Answer::Allow) => (Decision::Allow, Next::Go),
+            Ok(Answer::Rewrite { body, mentions }) => {
+                pass.content.body = body;
+                pass.content.mentions = mentions;
+                (Decision::Rewrite, Next::Go)
+            }
+            Ok(Answer::Reject(reason)) => (Decision::Reject, Next::Stop(rejected(seat, reason))),
+            Err(Failure { how, why }) => {
+                let text = format!("host: {} of `{}`: {why}", how.name(), hook.name());
+                seat.private.log("error", &seat.release.version, &text);
+                let next = match hook {
+                    // The text stays as it was; moderation sees it and decides.
+                    Hook::Normalise => Next::Go,
+                    Hook::Moderation => {
+                        Next::Stop(Judgement::Failed { plugin: seat.id.to_string(), hook, how })
+                    }
+                };
+                (how, next)
+            }
+        };
+        seat.meter.called(hook, decision, took);
+        pass.verdict.steps.push(Step { plugin: place, hook, decision, micros: micros(took) });
+        next
+    }
+}
+
+/// A message on its way through the filters.
+struct Pass<'a> {
+    scene: &'a Scene,
+    told: Told<'a>,
+    content: Content,
+    cpu_ms: u32,
+    verdict: Verdict,
+}
+
+impl Seat {
+    async fn ask(&self, hook: Hook, pass: &mut Pass<'_>) -> Result<Answer, Failure> {
+        let pool = self.pool.as_ref().map_err(|why| Failure::trap(&**why))?;
+        if pass.cpu_ms == 0 {
+            let why = "the filters before it used up the CPU time of the whole chain".to_owned();
+            return Err(Failure { how: Decision::Deadline, why });
+        }
+        let mut instance = pool.lend(Turn { user: pass.scene.sender.id, hook }).await?;
+        instance.ask(hook, &pass.told, &pass.content, &mut pass.cpu_ms).await
+    }
+}
+
+#[async_trait]
+impl Chain for Snapshot {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn is_empty(&self) -> bool {
+        self.normalise.is_empty() && self.moderation.is_empty()
+    }
+
+    async fn judge(&self, scene: &Scene, content: Content) -> (Judgement, Verdict) {
+        let steps = Vec::with_capacity(self.normalise.len() + self.moderation.len());
+        let verdict = Verdict { generation: self.generation, steps };
+        let mut pass = Pass { scene, told: Told::new(scene), content, cpu_ms: self.chain_cpu_ms, verdict };
+        for (hook, places) in [(Hook::Normalise, &self.normalise), (Hook::Moderation, &self.moderation)] {
+            for place in places {
+                if let Next::Stop(judgement) = self.ask(*place, hook, &mut pass).await {
+                    return (judgement, pass.verdict);
+                }
+            }
+        }
+        (Judgement::Allow(pass.content), pass.verdict)
+    }
+}
+
+fn rejected(seat: &Seat, reason: Reason) -> Judgement {
+    Judgement::Reject { plugin: seat.id.to_string(), reason }
+}
+
+fn micros(took: Duration) -> u32 {
+    u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// The seats of a roster, for those who hold the parts.
+pub(crate) fn seat(
+    installation: &Installation,
+    private: Arc<Private>,
+    meter: Arc<Meter>,
+    pool: Result<Arc<Pool>, Arc<str>>,
+) -> Seat {
+    let release = Arc::new(installation.active.clone());
+    Seat { id: installation.id.as_str().into(), release, private, meter, pool }
+}

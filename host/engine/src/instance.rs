@@ -1,0 +1,229 @@
+//! One instance of a plugin: made, asked one thing at a time, thrown away after any failure.
+//!
+//! It owns the store and cuts every call at its budgets; it refuses to know who waits for it.
+//! A store in which a call trapped, was cut or was dropped is never used again: [`Instance::usable`] says so.
+
+use crate::{
+    answer::{self, Answer},
+    bindings::{Shown, Told, lifecycle, moderation, normalise},
+    metrics::Meter,
+    options::{Options, kib, mib},
+    services::Private,
+    state::{Budget, Memory, State},
+    wasi,
+};
+use godwit_domain::{
+    filter::{Decision, Hook},
+    message::Content,
+};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
+use wasmtime::{Store, Trap, component::InstancePre};
+use wasmtime_wasi::ResourceTable;
+
+/// Everything that an instance of one plugin, version and configuration is made from.
+pub(crate) struct Blueprint {
+    pub(crate) id: Arc<str>,
+    pub(crate) version: Arc<str>,
+    pub(crate) config: String,
+    pub(crate) memory_mib: u32,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) pre: InstancePre<State>,
+    /// Whether it has an `init`.
+    pub(crate) lifecycle: bool,
+    pub(crate) private: Arc<Private>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) options: Arc<Options>,
+}
+
+/// A call that gave no answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// [`Decision::Trap`], [`Decision::Deadline`] or [`Decision::Busy`].
+    pub(crate) how: Decision,
+    /// For the operator.
+    pub(crate) why: String,
+}
+
+impl Failure {
+    pub(crate) fn trap(why: impl Into<String>) -> Self {
+        Self { how: Decision::Trap, why: why.into() }
+    }
+
+    fn deadline(why: impl Into<String>) -> Self {
+        Self { how: Decision::Deadline, why: why.into() }
+    }
+}
+
+/// A live instance.
+pub(crate) struct Instance {
+    store: Store<State>,
+    normalise: Option<normalise::Guest>,
+    moderation: Option<moderation::Guest>,
+    blueprint: Arc<Blueprint>,
+    usable: bool,
+    calls_left: u32,
+    pub(crate) idle_since: Instant,
+}
+
+impl Instance {
+    /// Instantiates the component and runs its `init`, within their own budget.
+    pub(crate) async fn make(blueprint: Arc<Blueprint>) -> Result<Self, Failure> {
+        let options = blueprint.options.clone();
+        let mut store = store(&blueprint);
+        let made = async {
+            let instance = blueprint.pre.instantiate_async(&mut store).await?;
+            let pre = &blueprint.pre;
+            let serves = |hook| blueprint.hooks.contains(&hook);
+            let normalise = match serves(Hook::Normalise) {
+                true => Some(normalise::GuestIndices::new(pre)?.load(&mut store, &instance)?),
+                false => None,
+            };
+            let moderation = match serves(Hook::Moderation) {
+                true => Some(moderation::GuestIndices::new(pre)?.load(&mut store, &instance)?),
+                false => None,
+            };
+            let refusal = match blueprint.lifecycle {
+                true => {
+                    let lifecycle = lifecycle::GuestIndices::new(pre)?.load(&mut store, &instance)?;
+                    lifecycle.call_init(&mut store, &blueprint.config).await?.err()
+                }
+                false => None,
+            };
+            Ok((normalise, moderation, refusal))
+        };
+        let (normalise, moderation, refusal) =
+            cut(made, options.init_wall(), || format!("{} ms of CPU time in `init`", options.init_cpu_ms))
+                .await?;
+        if let Some(refusal) = refusal {
+            let shown = &refusal[..refusal.floor_char_boundary(1_000)];
+            return Err(Failure::trap(format!("`init` refused the configuration: {shown}")));
+        }
+
+        let memory = &mut store.data_mut().memory;
+        memory.bytes_max = mib(blueprint.memory_mib).max(memory.bytes * 4).min(mib(options.memory_mib_max));
+        blueprint.meter.live.inc();
+        blueprint.meter.created.inc();
+        let calls_left = jitter(options.calls_per_instance.max(1));
+        let idle_since = Instant::now();
+        Ok(Self { store, normalise, moderation, blueprint, usable: true, calls_left, idle_since })
+    }
+
+    /// Whether it may be called again; one that failed, or whose call was dropped, may not.
+    pub(crate) fn usable(&self) -> bool {
+        self.usable
+    }
+
+    /// Whether it has served its time.
+    pub(crate) fn worn(&self) -> bool {
+        self.calls_left == 0
+    }
+
+    /// Asks one hook. `cpu_ms` is what is left of the chain's budget and is reduced by what the call used.
+    pub(crate) async fn ask(
+        &mut self,
+        hook: Hook,
+        scene: &Told<'_>,
+        content: &Content,
+        cpu_ms: &mut u32,
+    ) -> Result<Answer, Failure> {
+        let options = self.blueprint.options.clone();
+        let granted_ms = options.call_cpu_ms.min(*cpu_ms);
+        // Stays so if this call fails, or if its future is dropped.
+        self.usable = false;
+        self.calls_left = self.calls_left.saturating_sub(1);
+        self.store.data_mut().budget = Budget { used_ms: 0, granted_ms };
+        self.store.set_epoch_deadline(1);
+
+        let shown = Shown::new(content);
+        let wall = options.call_wall();
+        let spent = || format!("{granted_ms} ms of CPU time");
+        let answer = match (hook, &self.normalise, &self.moderation) {
+            (Hook::Normalise, Some(guest), _) => {
+                let call = guest.call_normalise(&mut self.store, scene.scene(), shown.content());
+                cut(call, wall, spent).await.map(|answer| answer::normalised(answer, content, &options))
+            }
+            (Hook::Moderation, _, Some(guest)) => {
+                let subject = moderation::Subject::Message(shown.content());
+                let call = guest.call_review(&mut self.store, scene.scene(), subject);
+                cut(call, wall, spent).await.map(answer::reviewed)
+            }
+            _ => Err(Failure::trap(format!("hook `{}` is not served", hook.name()))),
+        };
+        *cpu_ms = cpu_ms.saturating_sub(self.store.data().budget.used_ms);
+        let answer = answer?.map_err(Failure::trap)?;
+        self.usable = true;
+        Ok(answer)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.blueprint.meter.live.dec();
+        self.blueprint.meter.retired.inc();
+    }
+}
+
+/// An empty store with every limit set.
+fn store(blueprint: &Blueprint) -> Store<State> {
+    let options = &blueprint.options;
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(options.handles_max as usize);
+    let state = State {
+        private: blueprint.private.clone(),
+        version: blueprint.version.clone(),
+        wasi: wasi::context(&blueprint.private, &blueprint.version),
+        table,
+        budget: Budget { used_ms: 0, granted_ms: options.init_cpu_ms },
+        memory: Memory {
+            bytes: 0,
+            bytes_max: mib(options.memory_mib_max),
+            table_elements_max: options.table_elements_max as usize,
+        },
+    };
+    let mut store = Store::new(blueprint.pre.engine(), state);
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(kib(options.result_kib_max));
+    store.set_max_component_handles(options.handles_max as usize);
+    // A new store's deadline has passed already.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
+    store
+}
+
+/// Runs a call to its end or its budgets: CPU time is counted by the store, wall-clock time here.
+///
+/// Most calls end before they are polled a second time, so only those that do not pay for a timer; a poll lasts at
+/// most until the next tick of the epoch.
+async fn cut<T>(
+    call: impl Future<Output = wasmtime::Result<T>>,
+    wall: Duration,
+    cpu: impl Fn() -> String,
+) -> Result<T, Failure> {
+    let mut call = pin!(call);
+    let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    let result = match first {
+        Poll::Ready(result) => result,
+        Poll::Pending => match tokio::time::timeout(wall, call).await {
+            Ok(result) => result,
+            Err(_) => return Err(Failure::deadline(format!("more than {} ms passed", wall.as_millis()))),
+        },
+    };
+    result.map_err(|error| match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => Failure::deadline(format!("more than {} used", cpu())),
+        Some(trap) => Failure::trap(format!("{trap}")),
+        None => Failure::trap(format!("{:#}", error)),
+    })
+}
+
+/// `calls`, give or take a quarter, so that instances that began together do not end together.
+fn jitter(calls: u32) -> u32 {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let spread = calls / 2;
+    calls - spread / 2 + (u64::from(random) * u64::from(spread) >> 32) as u32
+}
