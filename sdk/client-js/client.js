@@ -1,0 +1,467 @@
+// The chat as one person sees it: conversations, messages in order and without holes, marks, people. It puts together a
+// link (the way to the host), an outbox, the marks and a timeline per conversation; it draws nothing.
+// Start at `Client.start`, then `#connected` (a session begins) and `#push` (something happened).
+
+import { clientId } from "./id.js";
+import { Backoff } from "./backoff.js";
+import { Emitter } from "./emitter.js";
+import { RequestError } from "./errors.js";
+import { Link } from "./link.js";
+import { Marks } from "./marks.js";
+import { Outbox } from "./outbox.js";
+import { memoryStorage } from "./storage.js";
+import { Timeline } from "./timeline.js";
+
+const PAGE = 50;
+// The protocol's bound of a page: what was missed is fetched in as few requests as may be.
+const PAGE_MAX = 200;
+
+/** A person's connection to the host. */
+export class Client extends Emitter {
+  #link;
+  #outbox;
+  #marks;
+  #timelines = new Map();
+  #receipts = new Map();
+  #filling = new Set();
+  #gapTimers = new Map();
+  #loadingOlder = new Map();
+  #wantedUsers = [];
+  #askedUsers = new Set();
+  #settling = new Map();
+  #cursor = null;
+  #more = null;
+  #keepMessages;
+  #gapMs;
+
+  /** Who this is; known once connected. */
+  user = null;
+  /** All conversations that are known, by id. */
+  conversations = new Map();
+  /** All people that were seen, by id. */
+  users = new Map();
+
+  /** @param {import("./index.d.ts").ClientOptions} options */
+  constructor({
+    server,
+    auth,
+    storage = memoryStorage(),
+    device = {},
+    WebSocket = globalThis.WebSocket,
+    backoff = {},
+    timeoutMs = 20_000,
+    gapMs = 1_000,
+    keepMessages = 2_000,
+  }) {
+    super();
+    this.#keepMessages = keepMessages;
+    this.#gapMs = gapMs;
+    const deviceId = storage.get("device") ?? clientId();
+    storage.set("device", deviceId);
+    this.#link = new Link({
+      url: `${server.replace(/^http/, "ws").replace(/\/$/, "")}/v1/ws`,
+      auth,
+      WebSocket,
+      timeoutMs,
+      backoff: new Backoff(backoff),
+      introduce: () => ({ device: { ...device, id: deviceId }, resume: this.#cursor ?? undefined }),
+      onConnected: (ok) => this.#connected(ok),
+      onLost: () => this.#lost(),
+      onPush: (name, value) => this.#push(name, value),
+      onState: (change) => this.emit("state", change),
+    });
+    this.#outbox = new Outbox({
+      storage,
+      backoff,
+      call: (payload, done) => this.#link.call("send", payload, done),
+      onChange: (entry) => this.emit("outbox", entry),
+      onSent: (entry, ok) => this.#sent(entry, ok),
+      onRefused: (entry, error) => this.#refused(entry, error),
+    });
+    this.#marks = new Marks({
+      call: (name, payload, done) => this.#link.call(name, payload, done),
+      known: (id) => this.conversations.get(id),
+      onMarked: (id, marks) => this.#raise(id, marks),
+    });
+  }
+
+  /** `idle`, `connecting`, `connected`, `waiting` or `stopped`; changes come as the event `state`. */
+  get state() {
+    return this.#link.state;
+  }
+
+  /** What the host said of itself and its limits, or `null` before the first connection. */
+  get hello() {
+    return this.#link.hello;
+  }
+
+  /** Messages that are not settled, in the order of writing. */
+  get outbox() {
+    return this.#outbox.entries;
+  }
+
+  /** The conversations, newest first. */
+  get list() {
+    return [...this.conversations.values()].sort((a, b) => b.updated_at - a.updated_at);
+  }
+
+  /** Whether there are older conversations than those known. */
+  get hasMoreConversations() {
+    return this.#more !== null;
+  }
+
+  /** Connects, and stays connected until `stop`. */
+  start() {
+    this.#link.start();
+  }
+
+  /** Disconnects. What is in the outbox stays there. */
+  stop() {
+    this.#link.stop();
+  }
+
+  /** Call it when the network came back or someone looks: tries at once, and finds out if the socket is dead. */
+  wake() {
+    this.#link.wake();
+  }
+
+  /** Makes any request of the protocol. */
+  request(name, payload = {}) {
+    return new Promise((resolve, reject) => {
+      this.#link.call(name, payload, (error, ok) => (error ? reject(error) : resolve(ok)));
+    });
+  }
+
+  /** The conversation with one other person, made if it is missing. */
+  async direct(user) {
+    return this.#learn((await this.request("direct", { user })).conversation);
+  }
+
+  /** Makes a group. A repeat with the same `client_id` returns the same group. */
+  async createGroup({ title, members, client_id = clientId() }) {
+    const { conversation } = await this.request("create", { kind: "group", client_id, title, members });
+    return this.#learn(conversation);
+  }
+
+  /** Brings people into a group. */
+  async invite(conversation, users) {
+    await this.request("invite", { conversation, users });
+    return this.#learn((await this.request("conversation", { conversation })).conversation);
+  }
+
+  /** All members of a conversation. */
+  async members(conversation) {
+    const members = [];
+    for (let page; ; ) {
+      const answer = await this.request("members", { conversation, page, limit: PAGE_MAX });
+      members.push(...answer.members);
+      if (!(page = answer.next)) return members;
+    }
+  }
+
+  /** The person of exactly that name, or `null`. */
+  async findUser(name) {
+    const { users } = await this.request("users", { query: name });
+    this.#meet(users);
+    return users.find((user) => user.name === name) ?? null;
+  }
+
+  /** The person of that id if it is known; else asks for it, and the event `user` follows. */
+  person(id) {
+    const user = this.users.get(id);
+    if (!user && !this.#askedUsers.has(id)) {
+      this.#askedUsers.add(id);
+      if (this.#wantedUsers.push(id) === 1) queueMicrotask(() => this.#askForUsers());
+    }
+    return user ?? null;
+  }
+
+  /** Older conversations than those known. */
+  async moreConversations() {
+    const before = this.conversations.size;
+    // The list begins with what is known already: go on until something is new.
+    while (this.#more && this.conversations.size === before) {
+      const { conversations, next } = await this.request("conversations", { ...this.#more, limit: PAGE });
+      this.#more = next ? { page: next } : null;
+      for (const conversation of conversations) this.#learn(conversation);
+    }
+  }
+
+  /**
+   * Sends a message. It is kept before this returns, and sent until the answer is definite.
+   * @param {object} message `conversation` (or `to`, a user), `body`, and what else the protocol's `send` takes.
+   * @returns {Promise<object>} The message as accepted; fails with the refusal.
+   */
+  send(message) {
+    const entry = this.#outbox.add(message);
+    const settled = new Promise((resolve, reject) => this.#settling.set(entry.client_id, { resolve, reject }));
+    // Who listens to events alone need not handle the promise as well.
+    settled.catch(() => {});
+    return settled;
+  }
+
+  /** Forgets a refused message; `false` where it is none. */
+  discard(id) {
+    return this.#outbox.discard(id);
+  }
+
+  /** The messages of a conversation that are here, in order. Load more with `older`. */
+  messages(conversation) {
+    return this.#timelines.get(conversation)?.all ?? [];
+  }
+
+  /** Whether all of a conversation, back to its first message, is here. */
+  isComplete(conversation) {
+    return this.#timelines.get(conversation)?.complete ?? false;
+  }
+
+  /** Loads a page of older messages; the event `timeline` follows. Calls at the same time share one request. */
+  older(conversation, limit = PAGE) {
+    const timeline = this.#timelines.get(conversation);
+    if (!timeline || timeline.complete) return Promise.resolve();
+    if (!this.#loadingOlder.has(conversation)) {
+      const payload = { conversation, before_seq: timeline.low + 1, limit };
+      const loading = this.request("history", payload).then((page) => {
+        timeline.addOlder(page);
+        this.emit("timeline", conversation);
+      });
+      this.#loadingOlder.set(conversation, loading.finally(() => this.#loadingOlder.delete(conversation)));
+    }
+    return this.#loadingOlder.get(conversation);
+  }
+
+  /** A person has seen what is here of this conversation. */
+  read(conversation) {
+    const timeline = this.#timelines.get(conversation);
+    if (timeline) this.#marks.want(conversation, { read: timeline.high });
+  }
+
+  /** What became of an own message that was accepted: `sent`, `delivered` or `read`, by all others. */
+  status({ conversation: id, seq }) {
+    const conversation = this.conversations.get(id);
+    const marks = this.#othersMarks(conversation);
+    if (marks.length === 0) return "sent";
+    if (marks.every(({ read_seq }) => read_seq >= seq)) return "read";
+    return marks.every(({ received_seq }) => received_seq >= seq) ? "delivered" : "sent";
+  }
+
+  #othersMarks(conversation) {
+    if (conversation?.kind === "direct") {
+      const { peer_received_seq: received_seq = 0, peer_read_seq: read_seq = 0, peer } = conversation;
+      // Of notes to oneself there is no other side.
+      return peer?.id === this.user?.id ? [] : [{ received_seq, read_seq }];
+    }
+    const marks = this.#receipts.get(conversation?.id);
+    const others = (conversation?.members ?? []).filter((id) => id !== this.user?.id);
+    return others.map((id) => marks?.get(id) ?? { received_seq: 0, read_seq: 0 });
+  }
+
+  #connected({ user, epoch, cursor, recovered, conversations, next }) {
+    if (this.#cursor && this.#cursor.epoch !== epoch) this.#forget();
+    this.#cursor = { epoch, cursor };
+    this.user = user;
+    this.#meet([user]);
+    for (const conversation of conversations) this.#learn(conversation);
+    if (!recovered || next) this.#refresh(conversations, next);
+    for (const id of this.#timelines.keys()) this.#catchUp(id);
+    this.#outbox.online();
+    this.#marks.online();
+  }
+
+  // What is known but was not among those told now may have gone on in the meantime: ask for it.
+  #refresh(fresh, next) {
+    const known = new Set(fresh.map(({ id }) => id));
+    this.#more = next ? {} : null;
+    for (const id of this.#timelines.keys()) {
+      if (!known.has(id)) this.#ask(id);
+    }
+  }
+
+  #lost() {
+    this.#filling.clear();
+    for (const timer of this.#gapTimers.values()) clearTimeout(timer);
+    this.#gapTimers.clear();
+    this.#outbox.offline();
+  }
+
+  #forget() {
+    this.conversations.clear();
+    this.#timelines.clear();
+    this.#receipts.clear();
+    this.emit("reset");
+  }
+
+  #push(name, value) {
+    if (name === "message") this.#received(value);
+    else if (name === "conversation") this.#learn(value);
+    else if (name === "receipt") this.#receipt(value);
+    else if (name === "revision") this.#revision(value);
+    else if (name === "cursor") this.#cursor = { ...this.#cursor, ...value };
+    // What a later version of the protocol pushes is its user's to read.
+    this.emit(`push:${name}`, value);
+  }
+
+  #received(message) {
+    const conversation = this.conversations.get(message.conversation);
+    // Its announcement went missing; what it brings holds the message.
+    if (!conversation) return this.#ask(message.conversation);
+    this.#news(message);
+    this.#take(message);
+  }
+
+  // The conversation's head and last message follow what is said in it.
+  #news(message) {
+    const conversation = this.conversations.get(message.conversation);
+    if (!conversation || message.seq <= conversation.last_seq) return;
+    conversation.last_seq = message.seq;
+    conversation.last_message = message;
+    conversation.updated_at = message.sent_at;
+    conversation.unread = conversation.last_seq - conversation.read_seq;
+    this.emit("conversation", conversation);
+  }
+
+  #take(message) {
+    const timeline = this.#timelines.get(message.conversation);
+    if (message.seq <= timeline.high) return;
+    this.#joined(message.conversation, timeline.add(message));
+    if (timeline.gap) this.#expect(message.conversation);
+  }
+
+  #joined(id, messages) {
+    for (const message of messages) this.emit("message", message);
+    if (messages.length > 0) this.#marks.want(id, { received: this.#timelines.get(id).high });
+    this.emit("timeline", id);
+  }
+
+  // An answer may overtake what was pushed before it, so a gap counts as one only after a while.
+  #expect(id) {
+    if (this.#gapTimers.has(id)) return;
+    const look = () => {
+      this.#gapTimers.delete(id);
+      if (this.#timelines.get(id)?.gap) this.#catchUp(id);
+    };
+    this.#gapTimers.set(id, setTimeout(look, this.#gapMs));
+  }
+
+  // Fetches what is missing between what is here and the newest, page by page, forward: marks go along with it.
+  #catchUp(id) {
+    const timeline = this.#timelines.get(id);
+    const head = Math.max(this.conversations.get(id)?.last_seq ?? 0, timeline?.newest ?? 0);
+    if (!timeline || this.#filling.has(id) || timeline.high >= head) return;
+    this.#filling.add(id);
+    const payload = { conversation: id, after_seq: timeline.high, limit: PAGE_MAX };
+    this.#link.call("history", payload, (error, page) => {
+      this.#filling.delete(id);
+      if (error?.temporary && error.code !== "connection_lost") this.#expect(id);
+      if (error) return;
+      const before = timeline.high;
+      this.#joined(id, timeline.addNewer(page));
+      if (timeline.high > before) this.#catchUp(id);
+    });
+  }
+
+  #sent(entry, { conversation: id, seq, sent_at }) {
+    const { client_id, body, kind = "text", reply_to, thread, mentions } = entry;
+    const message = { conversation: id, seq, sender: this.user.id, client_id, sent_at, kind, body, reply_to, thread, mentions };
+    const conversation = this.conversations.get(id);
+    if (conversation) {
+      // Sending raises one's own marks only where they stood at the number before.
+      const marks = {};
+      if (conversation.read_seq === seq - 1) marks.read_seq = seq;
+      if (conversation.received_seq === seq - 1) marks.received_seq = seq;
+      this.#raise(id, marks);
+      this.#news(message);
+      this.#take(message);
+    } else {
+      this.#ask(id, seq - 1);
+    }
+    this.emit("sent", { entry, message });
+    this.#settling.get(client_id)?.resolve(message);
+    this.#settling.delete(client_id);
+  }
+
+  #refused(entry, { code, message, field }) {
+    this.emit("refused", entry);
+    this.#settling.get(entry.client_id)?.reject(new RequestError({ code, message, field }));
+    this.#settling.delete(entry.client_id);
+  }
+
+  #receipt({ conversation: id, user, received_seq, read_seq }) {
+    const conversation = this.conversations.get(id);
+    if (!conversation) return;
+    if (user === this.user.id) {
+      this.#raise(id, { received_seq, read_seq });
+    } else if (conversation.kind === "direct") {
+      this.#raise(id, { peer_received_seq: received_seq, peer_read_seq: read_seq });
+    } else {
+      const marks = this.#receipts.get(id) ?? new Map();
+      const before = marks.get(user) ?? { received_seq: 0, read_seq: 0 };
+      this.#receipts.set(id, marks.set(user, higher(before, { received_seq, read_seq })));
+    }
+    this.emit("receipt", { conversation: id, user, received_seq, read_seq });
+  }
+
+  #revision(revision) {
+    const conversation = this.conversations.get(revision.conversation);
+    if (conversation && revision.rev > conversation.last_rev) conversation.last_rev = revision.rev;
+    this.emit("revision", revision);
+  }
+
+  #raise(id, marks) {
+    const conversation = this.conversations.get(id);
+    if (!conversation) return;
+    Object.assign(conversation, higher(conversation, marks));
+    conversation.unread = Math.max(0, conversation.last_seq - conversation.read_seq);
+    this.emit("conversation", conversation);
+  }
+
+  // Takes in a conversation as the host shows it. What came since by pushes is newer than an answer on its way.
+  #learn(fresh, begin = fresh.received_seq) {
+    const old = this.conversations.get(fresh.id);
+    const { last_seq = 0, last_rev = 0, updated_at = 0, received_seq = 0, read_seq = 0 } = old ?? {};
+    const { peer_received_seq = 0, peer_read_seq = 0 } = old ?? {};
+    const marks = fresh.kind === "direct" ? { received_seq, read_seq, peer_received_seq, peer_read_seq } : { received_seq, read_seq };
+    const conversation = higher(fresh, { ...marks, last_seq, last_rev, updated_at });
+    if (old && last_seq > fresh.last_seq) conversation.last_message = old.last_message;
+    conversation.unread = Math.max(0, conversation.last_seq - conversation.read_seq);
+    this.conversations.set(fresh.id, conversation);
+    if (fresh.peer) this.#meet([fresh.peer]);
+    if (!this.#timelines.has(fresh.id)) {
+      // It begins where the marks stand: what was never delivered is fetched, what was is there for who pages back.
+      this.#timelines.set(fresh.id, new Timeline(begin, this.#keepMessages));
+    }
+    this.emit("conversation", conversation);
+    this.#catchUp(fresh.id);
+    return conversation;
+  }
+
+  #ask(id, begin) {
+    this.#link.call("conversation", { conversation: id }, (error, ok) => {
+      if (!error) this.#learn(ok.conversation, begin);
+    });
+  }
+
+  #meet(users) {
+    for (const user of users) {
+      this.users.set(user.id, user);
+      this.emit("user", user);
+    }
+  }
+
+  #askForUsers() {
+    const ids = this.#wantedUsers.splice(0, this.hello?.max_users_per_request ?? Infinity);
+    this.#link.call("users", { ids }, (error, ok) => {
+      // Those who do not exist count as asked for: asking again would bring nothing.
+      if (error) for (const id of ids) this.#askedUsers.delete(id);
+      else this.#meet(ok.users);
+    });
+    if (this.#wantedUsers.length > 0) this.#askForUsers();
+  }
+}
+
+// A copy of `base` in which each of `marks` is at least what it says.
+function higher(base, marks) {
+  const raised = { ...base };
+  for (const [name, value] of Object.entries(marks)) raised[name] = Math.max(raised[name] ?? 0, value);
+  return raised;
+}

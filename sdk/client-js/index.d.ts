@@ -1,0 +1,277 @@
+// The types of the library. Objects of the protocol have the names and fields that the protocol gives them.
+
+/** Keeps strings by key, synchronously. */
+export interface Storage {
+  get(key: string): string | null;
+  set(key: string, value: string): void;
+  remove(key: string): void;
+  keys(): string[];
+}
+
+/** Keeps things for as long as the process lives. */
+export function memoryStorage(): Storage;
+
+/** Keeps things in `localStorage` or `sessionStorage`, under keys that begin with `prefix`. */
+export function webStorage(storage: globalThis.Storage, prefix: string): Storage;
+
+/** A UUID of version 7; those of one process rise. */
+export function clientId(now?: number): string;
+
+export interface User {
+  id: string;
+  name: string;
+  display_name?: string | null;
+  avatar?: string | null;
+  bot?: boolean;
+  time_zone?: string | null;
+  joined_at: number;
+}
+
+export interface Message {
+  conversation: string;
+  seq: number;
+  sender: string;
+  client_id?: string | null;
+  sent_at: number;
+  kind: "text" | "image" | "file" | "video" | "audio" | "system" | "encrypted";
+  body: string;
+  reply_to?: number | null;
+  thread?: number | null;
+  mentions?: string[] | null;
+  via?: string | null;
+}
+
+export interface Conversation {
+  id: string;
+  kind: "direct" | "group" | "channel";
+  title?: string | null;
+  peer?: User | null;
+  members?: string[] | null;
+  member_count: number;
+  role: "owner" | "admin" | "member" | "reader";
+  last_seq: number;
+  last_rev: number;
+  last_message?: Message | null;
+  read_seq: number;
+  received_seq: number;
+  unread: number;
+  peer_read_seq?: number | null;
+  peer_received_seq?: number | null;
+  updated_at: number;
+}
+
+export interface Member {
+  user: string;
+  role: Conversation["role"];
+  joined_at: number;
+}
+
+export interface Receipt {
+  conversation: string;
+  user: string;
+  received_seq: number;
+  read_seq: number;
+}
+
+export interface Revision {
+  conversation: string;
+  rev: number;
+  at_seq: number;
+  by: string;
+  at: number;
+  join?: { user: string; role: Conversation["role"] };
+}
+
+export interface Hello {
+  protocol: number;
+  server: string;
+  ping_interval_ms: number;
+  max_frame_bytes: number;
+  max_body_bytes: number;
+  max_in_flight: number;
+  max_users_per_request: number;
+  follow_above: number;
+  vapid_key?: string | null;
+  features: string[];
+}
+
+export interface ErrorBody {
+  code: string;
+  message: string;
+  temporary?: boolean;
+  retry_after_ms?: number | null;
+  field?: string | null;
+}
+
+/** Why a request failed: a code of the protocol, or `connection_lost` or `busy`, both temporary. */
+export class RequestError extends Error {
+  constructor(error: ErrorBody);
+  readonly code: string;
+  readonly temporary: boolean;
+  readonly retryAfterMs: number;
+  /** What was wrong; of `moderated`, the plugin's own code. */
+  readonly field: string | null;
+}
+
+export interface AuthOptions {
+  /** The server's address, such as `https://chat.example.com`. */
+  server: string;
+  /** Where the tokens are kept; in memory by default. */
+  storage?: Storage;
+  fetch?: typeof fetch;
+  now?: () => number;
+}
+
+/** The login of one person. */
+export class Auth {
+  constructor(options: AuthOptions);
+  /** Who is logged in. */
+  readonly user: User | null;
+  /** Makes an account and logs in. */
+  register(account: { name: string; password: string; displayName?: string }): Promise<User>;
+  /** Logs in. */
+  login(credentials: { name: string; password: string }): Promise<User>;
+  /** An access token that is good now; `refused` is not given out again. */
+  token(refused?: string | null): Promise<string>;
+  /** Renews the tokens, unless the kept one is another than `stale` already. */
+  refresh(stale?: string): Promise<unknown>;
+  /** Ends the login on the host and forgets it here, even where the host cannot be reached. */
+  logout(): Promise<void>;
+  /** Ends the renewing in the background; the login stays kept. */
+  close(): void;
+}
+
+/** A message on its way out. */
+export interface Entry extends Draft {
+  client_id: string;
+  /** When it was written. */
+  at: number;
+  state: "waiting" | "sending" | "refused";
+  /** Why, of a refused one. */
+  error?: { code: string; message: string; field: string | null };
+}
+
+/** What to send: to a conversation or to a user. */
+export interface Draft {
+  conversation?: string;
+  to?: string;
+  body: string;
+  kind?: Message["kind"];
+  reply_to?: number;
+  thread?: number;
+  mentions?: string[];
+  expires_in_s?: number;
+}
+
+export type State = "idle" | "connecting" | "connected" | "waiting" | "stopped";
+
+export interface StateChange {
+  state: State;
+  /** The close code of the socket, where there was one. */
+  code?: number;
+  reason?: string;
+  /** What failed, where it was a request. */
+  error?: RequestError;
+  /** When it tries again, in milliseconds since the Unix epoch, in the state `waiting`. */
+  retryAt?: number;
+}
+
+export interface Events {
+  state: StateChange;
+  /** A conversation is new or changed. */
+  conversation: Conversation;
+  /** A message, each once, in each conversation in order and without holes. */
+  message: Message;
+  /** The messages of this conversation, as `messages` returns them, changed. */
+  timeline: string;
+  /** Someone's marks moved. */
+  receipt: Receipt;
+  revision: Revision;
+  /** A person became known. */
+  user: User;
+  /** An entry of the outbox came, changed or went. */
+  outbox: Entry;
+  /** An entry was accepted. */
+  sent: { entry: Entry; message: Message };
+  /** An entry was refused; it stays in the outbox until it is discarded. */
+  refused: Entry;
+  /** The host's store is another one: all that was known is forgotten. */
+  reset: undefined;
+}
+
+export interface ClientOptions {
+  /** The server's address, such as `https://chat.example.com`. */
+  server: string;
+  /** An `Auth`, or whatever has tokens: one that was `refused` must not come again. */
+  auth: { token(refused: string | null): Promise<string> };
+  /** Where the outbox is kept: one per person. In memory by default. */
+  storage?: Storage;
+  /** How this device is called. */
+  device?: { name?: string; platform?: string };
+  /** The class to use where the platform has none. */
+  WebSocket?: unknown;
+  /** Delays between attempts: the first bound and the last. */
+  backoff?: { baseMs?: number; maxMs?: number; random?: () => number };
+  /** Silence, while an answer is due, after which a socket counts as dead. */
+  timeoutMs?: number;
+  /** How long a missing number may be overtaken before it is fetched. */
+  gapMs?: number;
+  /** How many messages of a conversation stay in memory. */
+  keepMessages?: number;
+}
+
+/** A person's connection to the host. */
+export class Client {
+  constructor(options: ClientOptions);
+  readonly state: State;
+  readonly hello: Hello | null;
+  readonly user: User | null;
+  readonly conversations: ReadonlyMap<string, Conversation>;
+  readonly users: ReadonlyMap<string, User>;
+  /** The conversations, newest first. */
+  readonly list: Conversation[];
+  /** Messages that are not settled, in the order of writing. */
+  readonly outbox: Entry[];
+  readonly hasMoreConversations: boolean;
+
+  /** Calls `listener` with each event of that name, until the returned function is called. */
+  on<Name extends keyof Events>(name: Name, listener: (detail: Events[Name]) => void): () => void;
+  /** Pushes as they come: also those of later versions of the protocol. */
+  on(name: `push:${string}`, listener: (value: any) => void): () => void;
+
+  /** Connects, and stays connected until `stop`. */
+  start(): void;
+  /** Disconnects; the outbox is kept. */
+  stop(): void;
+  /** Tries at once, and finds out if the socket is dead: for when the network came back or someone looks. */
+  wake(): void;
+
+  /** Makes any request of the protocol. */
+  request(name: string, payload?: object): Promise<any>;
+
+  /** Sends a message: kept when it returns, settled with the definite answer. */
+  send(draft: Draft): Promise<Message>;
+  /** Forgets a refused message. */
+  discard(clientId: string): boolean;
+
+  /** The messages of a conversation that are here, in order. */
+  messages(conversation: string): Message[];
+  /** Loads a page of older ones. */
+  older(conversation: string, limit?: number): Promise<void>;
+  /** Whether all of it, back to the first message, is here. */
+  isComplete(conversation: string): boolean;
+  /** A person has seen what is here. */
+  read(conversation: string): void;
+  /** What became of an own message. */
+  status(message: Message): "sent" | "delivered" | "read";
+
+  direct(user: string): Promise<Conversation>;
+  createGroup(group: { title: string; members: string[]; client_id?: string }): Promise<Conversation>;
+  invite(conversation: string, users: string[]): Promise<Conversation>;
+  members(conversation: string): Promise<Member[]>;
+  moreConversations(): Promise<void>;
+  /** The person of exactly that name. */
+  findUser(name: string): Promise<User | null>;
+  /** The person of that id if known; else it is asked for, and the event `user` follows. */
+  person(id: string): User | null;
+}

@@ -1,0 +1,328 @@
+// A host of the client protocol in memory: enough of it to try a client against, faults on demand included.
+// It keeps nothing, moderates by a function, and trusts everyone. It is no model of how the real host works inside.
+
+import { createHash, randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import { WebSocketServer } from "ws";
+
+/** Starts a host on a free port of the loopback. */
+export async function startHost({ port = 0, serveFile = notFound, ...limits } = {}) {
+  const host = new Host(limits);
+  const server = createServer((request, response) => host.http(request, response, serveFile));
+  const sockets = new WebSocketServer({ server, path: "/v1/ws", handleProtocols: () => "godwit.v1.json" });
+  sockets.on("connection", (socket) => host.accept(socket));
+  await new Promise((resolve) => server.listen(port, "127.0.0.1", resolve));
+  host.url = `http://127.0.0.1:${server.address().port}`;
+  host.stop = () =>
+    new Promise((resolve) => {
+      for (const socket of sockets.clients) socket.terminate();
+      server.close(resolve);
+      server.closeAllConnections();
+    });
+  return host;
+}
+
+function notFound(request, response) {
+  response.writeHead(404).end();
+}
+
+function refusal(code, message, more = {}) {
+  return { code, message, temporary: false, ...more };
+}
+
+class Host {
+  #users = new Map();
+  #logins = new Map();
+  #conversations = new Map();
+  #sessions = new Set();
+  #clock = 0;
+
+  /** Says why a body is refused: `{code, text}` or nothing. */
+  moderate = () => null;
+  /** What befalls the coming `send`s, one each: an error, `drop` (the socket goes) or `silence` (no answer). */
+  sendFaults = [];
+  /** Every request that came in, by name. */
+  requests = [];
+  /** How many frames came in. */
+  frames = 0;
+  /** Pushes of messages with these numbers are left out. */
+  lostPushes = new Set();
+
+  constructor({ ttlMs = 900_000, hello = {} } = {}) {
+    this.ttlMs = ttlMs;
+    this.hello = {
+      protocol: 1,
+      server: "godwit/test",
+      ping_interval_ms: 25_000,
+      max_frame_bytes: 131_072,
+      max_body_bytes: 16_384,
+      max_in_flight: 256,
+      max_users_per_request: 500,
+      follow_above: 100,
+      features: [],
+      ...hello,
+    };
+  }
+
+  /** How many requests of that name came in. */
+  count(name) {
+    return this.requests.filter((request) => name in request).length;
+  }
+
+  /** Closes every socket. */
+  closeAll(code) {
+    for (const { socket } of this.#sessions) socket.close(code);
+  }
+
+  /** Sends a push to every session. */
+  pushAll(push) {
+    for (const session of this.#sessions) session.push(push);
+  }
+
+  /** Forgets all access tokens: whoever connects with one has to renew it first. */
+  expireTokens() {
+    for (const login of this.#logins.values()) login.access_token = randomUUID();
+  }
+
+  http(request, response, serveFile) {
+    const path = new URL(request.url, this.url).pathname;
+    if (!path.startsWith("/v1/auth/")) return serveFile(request, response, path);
+    let text = "";
+    request.on("data", (chunk) => (text += chunk));
+    request.on("end", () => {
+      const bearer = request.headers.authorization?.replace("Bearer ", "");
+      const [status, body] = this.#auth(path.slice("/v1/auth/".length), text ? JSON.parse(text) : {}, bearer);
+      response.writeHead(status, { "content-type": "application/json" }).end(body && JSON.stringify(body));
+    });
+  }
+
+  #auth(action, { name, password, display_name, refresh_token }, bearer) {
+    const error = (status, code, message, field) => [status, { error: refusal(code, message, { field }) }];
+    const account = [...this.#users.values()].find(({ user }) => user.name === name);
+    if (action === "register") {
+      if (!/^[a-z0-9._-]{3,32}$/.test(name)) return error(400, "invalid", `name \`${name}\` is not 3 to 32 of a-z0-9._-`, "name");
+      if (password.length < 8) return error(400, "invalid", "the password is shorter than 8 characters", "password");
+      if (account) return error(409, "conflict", `the name \`${name}\` is taken`, "name");
+      const user = { id: randomUUID(), name, display_name, joined_at: Date.now() };
+      this.#users.set(user.id, { user, password });
+      return [201, this.#issue(user, randomUUID())];
+    }
+    if (action === "login") {
+      if (account?.password !== password) return error(401, "unauthorised", "the name or the password is wrong");
+      return [200, this.#issue(account.user, randomUUID())];
+    }
+    if (action === "refresh") {
+      const [id, login] = [...this.#logins].find(([, login]) => login.refreshed.has(refresh_token)) ?? [];
+      if (!login) return error(401, "unauthorised", "the login has ended");
+      if (login.refresh_token === refresh_token) return [200, this.#issue(login.user, id)];
+      this.#end(id);
+      return error(401, "unauthorised", "the refresh token was used before");
+    }
+    const [id] = [...this.#logins].find(([, login]) => login.access_token === bearer) ?? [];
+    if (!id) return error(401, "unauthorised", "the token is not valid");
+    this.#end(id);
+    return [204];
+  }
+
+  #issue(user, id) {
+    const [access_token, refresh_token] = [randomUUID(), randomUUID()];
+    const refreshed = this.#logins.get(id)?.refreshed ?? new Set();
+    this.#logins.set(id, { user, access_token, refresh_token, refreshed: refreshed.add(refresh_token) });
+    return { user, access_token, refresh_token, expires_at: Date.now() + this.ttlMs };
+  }
+
+  #end(id) {
+    this.#logins.delete(id);
+    for (const session of this.#sessions) if (session.login === id) session.socket.close(3504);
+  }
+
+  accept(socket) {
+    const session = { socket, user: null, push: (push) => socket.send(JSON.stringify(push)) };
+    session.push({ hello: this.hello });
+    socket.on("message", (data) => {
+      this.frames += 1;
+      const replies = [];
+      const pushes = [];
+      for (const line of data.toString().split("\n").filter(Boolean)) {
+        const reply = this.#handle(session, JSON.parse(line), pushes);
+        if (reply === "drop") return socket.terminate();
+        if (reply) replies.push(JSON.stringify(reply));
+      }
+      if (replies.length > 0) socket.send(replies.join("\n"));
+      if (replies.some((reply) => reply.includes('"unauthorised"'))) socket.close(3500);
+      for (const push of pushes) push();
+    });
+    socket.on("close", () => this.#sessions.delete(session));
+  }
+
+  #handle(session, { id, ...request }, pushes) {
+    this.requests.push(request);
+    const [name] = Object.keys(request);
+    const later = (member, push, but) => pushes.push(() => this.#tell(member, push, but));
+    if (name !== "connect" && !session.user) return { id, error: refusal("unauthorised", "not connected") };
+    if (name === "send" && this.sendFaults.length > 0) {
+      const fault = this.sendFaults.shift();
+      if (fault === "silence") return null;
+      // Lost after it took effect, as the answer may be.
+      if (fault === "drop") this.send(session, request.send, later);
+      return fault === "drop" ? fault : { id, error: fault };
+    }
+    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users"];
+    if (!known.includes(name)) return { id, error: refusal("unknown_request", `no request is called \`${name}\``) };
+    try {
+      return { id, ok: this[name](session, request[name], later) };
+    } catch (error) {
+      if (error.refusal) return { id, error: error.refusal };
+      throw error;
+    }
+  }
+
+  #refuse(...error) {
+    throw Object.assign(new Error(error[1]), { refusal: refusal(...error) });
+  }
+
+  #tell(user, push, but) {
+    for (const session of this.#sessions) if (session.user === user && session !== but) session.push(push);
+  }
+
+  #find(session, id) {
+    const conversation = this.#conversations.get(id);
+    if (!conversation?.members.has(session.user)) this.#refuse("not_found", `no conversation \`${id}\``);
+    return conversation;
+  }
+
+  #show(conversation, user) {
+    const { id, kind, title, messages, members, updated_at, revisions } = conversation;
+    const marks = members.get(user);
+    const peerId = kind === "direct" ? [...members.keys()].find((member) => member !== user) ?? user : null;
+    const peer = peerId && { peer: this.#users.get(peerId).user, peer_read_seq: members.get(peerId).read_seq, peer_received_seq: members.get(peerId).received_seq };
+    return {
+      id, kind, title, ...peer, members: [...members.keys()], member_count: members.size, role: marks.role,
+      open: false, encrypted: false, history: "since_join", last_seq: messages.length, last_rev: revisions,
+      last_message: messages.at(-1), read_seq: marks.read_seq, received_seq: marks.received_seq,
+      unread: messages.length - marks.read_seq, hidden: 0, pinned: false, archived: false, updated_at,
+    };
+  }
+
+  #make(id, fields, creator, others, later, session) {
+    let conversation = this.#conversations.get(id);
+    if (!conversation) {
+      const join = (role) => ({ role, read_seq: 0, received_seq: 0, joined_at: Date.now() });
+      const members = new Map([[creator, join("owner")], ...others.map((user) => [user, join("member")])]);
+      conversation = { id, ...fields, members, messages: [], byClient: new Map(), revisions: members.size, updated_at: this.#tick() };
+      this.#conversations.set(id, conversation);
+      for (const user of members.keys()) later(user, { conversation: this.#show(conversation, user) }, session);
+    }
+    return conversation;
+  }
+
+  #tick() {
+    return (this.#clock = Math.max(Date.now(), this.#clock + 1));
+  }
+
+  connect(session, { token }) {
+    const [login, { user } = {}] = [...this.#logins].find(([, login]) => login.access_token === token) ?? [];
+    if (!user) this.#refuse("unauthorised", "the token is not valid");
+    Object.assign(session, { user: user.id, login });
+    this.#sessions.add(session);
+    const { conversations, next } = this.conversations(session, {});
+    return { user, session: randomUUID(), epoch: "1", cursor: "0", recovered: false, conversations, held: [], next };
+  }
+
+  users(session, { query, ids }) {
+    const users = [...this.#users.values()].map(({ user }) => user);
+    return { users: users.filter(({ id, name }) => (ids ? ids.includes(id) : name === query)) };
+  }
+
+  direct(session, { user }, later) {
+    if (!this.#users.has(user)) this.#refuse("unknown_user", `no user \`${user}\``);
+    const id = derived("direct", ...[session.user, user].sort());
+    return { conversation: this.#show(this.#make(id, { kind: "direct" }, session.user, [user], later, session), session.user) };
+  }
+
+  create(session, { client_id, title, members = [] }, later) {
+    const id = derived("create", session.user, client_id);
+    return { conversation: this.#show(this.#make(id, { kind: "group", title }, session.user, members, later, session), session.user) };
+  }
+
+  invite(session, { conversation: id, users }, later) {
+    const conversation = this.#find(session, id);
+    const mark = conversation.messages.length;
+    for (const user of users.filter((user) => !conversation.members.has(user))) {
+      conversation.members.set(user, { role: "member", read_seq: mark, received_seq: mark, joined_at: Date.now() });
+      conversation.revisions += 1;
+      const what = { conversation: id, rev: conversation.revisions, at_seq: mark, by: session.user, at: Date.now(), join: { user, role: "member" } };
+      for (const member of conversation.members.keys()) later(member, { revision: what });
+      later(user, { conversation: this.#show(conversation, user) });
+    }
+    return { rev: conversation.revisions };
+  }
+
+  members(session, { conversation }) {
+    const { members } = this.#find(session, conversation);
+    return { members: [...members].map(([user, { role, joined_at }]) => ({ user, role, joined_at })) };
+  }
+
+  conversation(session, { conversation }) {
+    return { conversation: this.#show(this.#find(session, conversation), session.user) };
+  }
+
+  conversations(session, { page = "0", limit = 50 }) {
+    const mine = [...this.#conversations.values()].filter(({ members }) => members.has(session.user));
+    const sorted = mine.sort((a, b) => b.updated_at - a.updated_at).slice(Number(page));
+    const next = sorted.length > limit ? String(Number(page) + limit) : undefined;
+    return { conversations: sorted.slice(0, limit).map((conversation) => this.#show(conversation, session.user)), next };
+  }
+
+  send(session, { conversation: id, to, client_id, body }, later) {
+    const conversation = to ? this.#conversations.get(this.direct(session, { user: to }, later).conversation.id) : this.#find(session, id);
+    const { messages, members, byClient } = conversation;
+    const before = byClient.get(client_id);
+    if (before) return { ...before, duplicate: true };
+    if (Buffer.byteLength(body) > this.hello.max_body_bytes) this.#refuse("too_large", `the body has ${Buffer.byteLength(body)} bytes, at most ${this.hello.max_body_bytes} are allowed`, { field: "body" });
+    const reason = this.moderate(body);
+    if (reason) this.#refuse("moderated", reason.text, { field: reason.code });
+    const message = { conversation: conversation.id, seq: messages.length + 1, sender: session.user, sent_at: this.#tick(), kind: "text", body };
+    const marks = members.get(session.user);
+    for (const mark of ["read_seq", "received_seq"]) if (marks[mark] === messages.length) marks[mark] = message.seq;
+    messages.push(message);
+    conversation.updated_at = message.sent_at;
+    const answer = { conversation: conversation.id, seq: message.seq, sent_at: message.sent_at };
+    byClient.set(client_id, answer);
+    for (const member of members.keys()) {
+      const own = member === session.user ? { client_id } : {};
+      if (!this.lostPushes.has(message.seq)) later(member, { message: { ...message, ...own } }, session);
+    }
+    return answer;
+  }
+
+  history(session, { conversation: id, after_seq, before_seq, limit = 50 }) {
+    const { messages } = this.#find(session, id);
+    const range = messages.filter(({ seq }) => seq > (after_seq ?? 0) && seq < (before_seq ?? Infinity));
+    const page = after_seq === undefined ? range.slice(-limit) : range.slice(0, limit);
+    return { messages: page, gone: [], as_of_rev: 0, more: range.length > page.length };
+  }
+
+  received(session, { conversation, seq }, later) {
+    return this.#mark(session, conversation, { received_seq: seq }, later);
+  }
+
+  read(session, { conversation, seq }, later) {
+    return this.#mark(session, conversation, { received_seq: seq, read_seq: seq }, later);
+  }
+
+  #mark(session, id, wanted, later) {
+    const { members, messages } = this.#find(session, id);
+    const marks = members.get(session.user);
+    for (const [mark, seq] of Object.entries(wanted)) marks[mark] = Math.max(marks[mark], Math.min(seq, messages.length));
+    const { received_seq, read_seq } = marks;
+    const receipt = { conversation: id, user: session.user, received_seq, read_seq, at: Date.now() };
+    for (const member of members.keys()) later(member, { receipt }, session);
+    return { received_seq, read_seq };
+  }
+}
+
+function derived(...parts) {
+  const hex = createHash("sha256").update(parts.join(" ")).digest("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}

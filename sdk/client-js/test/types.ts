@@ -1,0 +1,22 @@
+// Compiled, never run: the quick start of the README as TypeScript sees it, so that the declarations cannot rot.
+
+import { WebSocket } from "ws";
+import { Auth, Client, RequestError, memoryStorage, type Message } from "../index.js";
+
+const auth = new Auth({ server: "https://chat.example.com", storage: memoryStorage() });
+const client = new Client({ server: "https://chat.example.com", auth, WebSocket });
+
+client.on("message", ({ conversation, sender, body }) => {
+  if (sender !== client.user?.id) void client.send({ conversation, body: `you said: ${body}` });
+});
+client.on("refused", ({ body, error }) => console.log(body, error?.message));
+client.on("push:typing", (value) => console.log(value));
+// @ts-expect-error There is no event of that name.
+client.on("massage", () => {});
+
+await auth.login({ name: "echo", password: "correct horse" });
+client.start();
+
+const message: Message = await client.send({ to: "b7e2…", body: "hello" });
+const status: "sent" | "delivered" | "read" = client.status(message);
+console.log(status, await client.findUser("anna").catch((error: RequestError) => error.retryAfterMs));
