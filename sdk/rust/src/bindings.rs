@@ -12,14 +12,13 @@ pub mod services {
     wit_bindgen::generate!({
         path: "../../wit/0.1",
         world: "services",
-        runtime_path: "wit_bindgen",
         generate_unused_types: true,
         additional_derives: [PartialEq],
         additional_type_attributes: {
-            "godwit:plugin/types/id": [#[derive(Eq, Hash, PartialOrd, Ord)]],
-            "godwit:plugin/types/reason": [#[derive(Eq)]],
-            "godwit:plugin/types/counts": [#[derive(Eq, Default)]],
-            "godwit:plugin/types/sender-activity": [#[derive(Eq, Default)]],
+            "godwit:plugin/types@0.1.0/id": [#[derive(Eq, Hash, PartialOrd, Ord)]],
+            "godwit:plugin/types@0.1.0/reason": [#[derive(Eq)]],
+            "godwit:plugin/types@0.1.0/counts": [#[derive(Eq, Default)]],
+            "godwit:plugin/types@0.1.0/sender-activity": [#[derive(Eq, Default)]],
         },
     });
 }
