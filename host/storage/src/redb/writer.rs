@@ -1,0 +1,378 @@
+//! The write thread: the only place that changes the file.
+//!
+//! It owns group commit. It takes all calls that wait, applies them in one transaction, and answers each when that is
+//! durable; the next group gathers in the channel meanwhile. It refuses to know what rows mean.
+//!
+//! Start with [`Writer::run`], then [`Writer::write`].
+
+use super::{
+    Metrics, Options,
+    rows::{self, Envelope, Kind, ROWS},
+    unavailable,
+};
+use ::redb::{Database, Durability, ReadableTable, Table};
+use bytes::Bytes;
+use godwit_domain::{
+    time::{Clock, Ms},
+    waist::{Batch, Check, Error, Outcome, Partition, Put, Raise, Row},
+};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// The answer to a call that has no outcome per row.
+pub(super) type Done = oneshot::Sender<Result<(), Error>>;
+
+/// What the write thread is asked. Everything in it keeps the waist's limits.
+pub(super) enum Call {
+    Commit {
+        batches: Vec<Batch>,
+        reply: oneshot::Sender<Vec<Outcome>>,
+    },
+    Raise {
+        raises: Vec<Raise>,
+        reply: Done,
+    },
+    PutAll {
+        rows: Vec<(Partition, Put)>,
+        reply: Done,
+    },
+    /// Removes the rows under these outer keys, those that have ended by now.
+    Sweep {
+        keys: Vec<Vec<u8>>,
+        reply: Done,
+    },
+    /// Work off what waits, let go of the file, answer.
+    Close {
+        reply: Done,
+    },
+}
+
+impl Call {
+    /// How many changes it asks for, and about how many bytes.
+    fn weight(&self) -> (usize, usize) {
+        let puts = |puts: &[Put]| puts.iter().map(|put| put.row.value.len()).sum::<usize>();
+        match self {
+            Self::Commit { batches, .. } => {
+                (batches.len(), batches.iter().map(|batch| puts(&batch.puts)).sum())
+            }
+            Self::Raise { raises, .. } => (raises.len(), raises.iter().map(|raise| raise.value.len()).sum()),
+            Self::PutAll { rows, .. } => (rows.len(), rows.iter().map(|(_, put)| put.row.value.len()).sum()),
+            Self::Sweep { keys, .. } => (keys.len(), 0),
+            Self::Close { .. } => (0, 0),
+        }
+    }
+
+    /// Answers without doing anything. A caller that is gone needs no answer, here and below.
+    fn refuse(self, error: &Error) {
+        match self {
+            Self::Commit { batches, reply } => {
+                let _ = reply.send(vec![Outcome::Refused(error.clone()); batches.len()]);
+            }
+            Self::Raise { reply, .. }
+            | Self::PutAll { reply, .. }
+            | Self::Sweep { reply, .. }
+            | Self::Close { reply } => {
+                let _ = reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+/// The state of the write thread.
+pub(super) struct Writer {
+    pub(super) database: Arc<Database>,
+    pub(super) calls: mpsc::Receiver<Call>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) options: Options,
+    /// Set once, when a write has failed: what the file holds is no longer known until it is opened again.
+    pub(super) failure: Arc<OnceLock<String>>,
+}
+
+/// Sets the failure if the thread ends by a panic, so that readiness shows it.
+struct Sentinel(Arc<OnceLock<String>>);
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ =
+                self.0.set("the write thread broke; the store is read-only until it is opened again".into());
+        }
+    }
+}
+
+impl Writer {
+    /// Works until it is closed or nobody can call any more.
+    pub(super) fn run(mut self) {
+        let _sentinel = Sentinel(self.failure.clone());
+        let mut closers = Vec::new();
+        let mut group = Vec::new();
+        while let Some(first) = self.calls.blocking_recv() {
+            self.gather(first, &mut group);
+            for call in group.extract_if(.., |call| matches!(call, Call::Close { .. })) {
+                // What was sent before is still received; what comes later is refused by the channel.
+                self.calls.close();
+                if let Call::Close { reply } = call {
+                    closers.push(reply);
+                }
+            }
+            self.commit(std::mem::take(&mut group));
+        }
+        drop(self);
+        closers.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
+    }
+
+    /// Takes what waits, up to the bounds of a group; the call that crosses a bound still goes in.
+    fn gather(&mut self, first: Call, group: &mut Vec<Call>) {
+        let (mut changes, mut bytes) = (0, 0);
+        let mut next = Some(first);
+        while let Some(call) = next {
+            self.metrics.queue_depth.dec();
+            let weight = call.weight();
+            (changes, bytes) = (changes + weight.0, bytes + weight.1);
+            group.push(call);
+            let full = changes >= self.options.group_changes_max || bytes >= self.options.group_bytes_max;
+            next = if full { None } else { self.calls.try_recv().ok() };
+        }
+    }
+
+    /// Makes a group durable and answers it.
+    fn commit(&mut self, group: Vec<Call>) {
+        if group.is_empty() {
+            return;
+        }
+        if let Some(failure) = self.failure.get() {
+            let error = Error::Unavailable(failure.clone());
+            return group.into_iter().for_each(|call| call.refuse(&error));
+        }
+        let result = self.write(&group);
+        if let Err(error) = &result {
+            self.metrics.commit_errors.inc();
+            let failure = format!("a write failed, the store is read-only until it is opened again: {error}");
+            tracing::error!(%error, "write failed; the store is read-only until it is opened again");
+            let _ = self.failure.set(failure);
+        }
+        let mut outcomes = result.map(Vec::into_iter).map_err(|error| error.to_string());
+        for call in group {
+            let done = outcomes.as_ref().map(drop).map_err(|error| Error::Unavailable(error.clone()));
+            match call {
+                Call::Commit { batches, reply } => {
+                    let outcomes = match &mut outcomes {
+                        Ok(outcomes) => outcomes.by_ref().take(batches.len()).collect(),
+                        Err(error) => vec![Outcome::Unknown(error.clone()); batches.len()],
+                    };
+                    let _ = reply.send(outcomes);
+                }
+                Call::Raise { reply, .. }
+                | Call::PutAll { reply, .. }
+                | Call::Sweep { reply, .. }
+                | Call::Close { reply } => drop(reply.send(done)),
+            }
+        }
+    }
+
+    /// Applies a group in one transaction; the outcomes are those of its batches, in order.
+    ///
+    /// Nothing of one partition is seen by another, so the changes are put in order of partition: neighbours in the
+    /// file follow each other, and a page is rewritten once. The sort is stable, so changes of one partition keep
+    /// their order, and each batch's checks see what the batches before it wrote.
+    fn write(&self, group: &[Call]) -> Result<Vec<Outcome>, ::redb::Error> {
+        let (started, now) = (Instant::now(), self.clock.now());
+        let mut changes = Vec::new();
+        let mut batch_count = 0;
+        let mut sweeps = Vec::new();
+        for call in group {
+            match call {
+                Call::Commit { batches, .. } => {
+                    for batch in batches {
+                        changes.push(Change::Batch(batch, batch_count));
+                        batch_count += 1;
+                    }
+                }
+                Call::Raise { raises, .. } => changes.extend(raises.iter().map(Change::Raise)),
+                Call::PutAll { rows, .. } => {
+                    changes.extend(rows.iter().map(|(at, put)| Change::Put(at, put)))
+                }
+                Call::Sweep { keys, .. } => sweeps.extend(keys),
+                Call::Close { .. } => {}
+            }
+        }
+        changes.sort_by(|a, b| rows::order(a.partition()).cmp(&rows::order(b.partition())));
+
+        let mut outcomes = vec![Outcome::Applied; batch_count];
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_quick_repair(true);
+        let mut page = Page { table: transaction.open_table(ROWS)?, key: Vec::new(), now, rows: 0 };
+        for change in &changes {
+            match change {
+                Change::Batch(batch, index) => outcomes[*index] = page.batch(batch)?,
+                Change::Raise(raise) => page.raise(raise)?,
+                Change::Put(partition, put) => page.put(partition, put)?,
+            }
+        }
+        let before_sweep = page.rows;
+        for key in sweeps {
+            page.sweep(key)?;
+        }
+        let rows = page.rows;
+        drop(page);
+        // Where nothing was written, every refusal rests on what was durable before.
+        if rows == 0 {
+            transaction.abort()?;
+            return Ok(outcomes);
+        }
+        transaction.commit()?;
+        self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+        self.metrics.commit_rows.observe(rows as f64);
+        self.metrics.swept_rows.inc_by(rows - before_sweep);
+        self.metrics.commits.inc();
+        if batch_count > 0 {
+            self.metrics.commit_batches.observe(batch_count as f64);
+        }
+        Ok(outcomes)
+    }
+}
+
+/// One change of a group.
+enum Change<'a> {
+    /// With its place among the outcomes.
+    Batch(&'a Batch, usize),
+    Raise(&'a Raise),
+    Put(&'a Partition, &'a Put),
+}
+
+impl Change<'_> {
+    fn partition(&self) -> &Partition {
+        match self {
+            Self::Batch(batch, _) => &batch.partition,
+            Self::Raise(raise) => &raise.partition,
+            Self::Put(partition, _) => partition,
+        }
+    }
+}
+
+/// The open table of a transaction.
+struct Page<'a> {
+    table: Table<'a, &'static [u8], &'static [u8]>,
+    /// The outer key at work, kept for its room.
+    key: Vec<u8>,
+    now: Ms,
+    /// Rows written or removed so far.
+    rows: u64,
+}
+
+impl Page<'_> {
+    fn batch(&mut self, batch: &Batch) -> Result<Outcome, ::redb::Error> {
+        let mut standing = Vec::new();
+        let mut held = true;
+        for check in &batch.checks {
+            let (key, expected) = match check {
+                Check::Absent(key) => (key, None),
+                Check::Equals(row) => (&row.key, Some(&row.value)),
+            };
+            let found = match self.find(&batch.partition, key)? {
+                Ok(found) => found,
+                Err(error) => return Ok(Outcome::Refused(error)),
+            };
+            if found.as_ref() != expected {
+                held = false;
+                standing.extend(found.map(|value| Row { key: key.clone(), value }));
+            }
+        }
+        if !held {
+            return Ok(Outcome::Conflict(standing));
+        }
+        for put in &batch.puts {
+            self.put(&batch.partition, put)?;
+        }
+        for key in &batch.deletes {
+            rows::write_key(&mut self.key, Kind::Row, &batch.partition, key);
+            self.rows += u64::from(self.table.remove(&self.key[..])?.is_some());
+        }
+        Ok(Outcome::Applied)
+    }
+
+    /// The value of a row that has not ended.
+    fn find(
+        &mut self,
+        partition: &Partition,
+        key: &[u8],
+    ) -> Result<Result<Option<Bytes>, Error>, ::redb::Error> {
+        rows::write_key(&mut self.key, Kind::Row, partition, key);
+        let Some(stored) = self.table.get(&self.key[..])? else { return Ok(Ok(None)) };
+        let split = Envelope::split(&self.key, stored.value());
+        Ok(split.map(|(envelope, value)| (!envelope.ended(self.now)).then(|| Bytes::copy_from_slice(value))))
+    }
+
+    fn put(&mut self, partition: &Partition, put: &Put) -> Result<(), ::redb::Error> {
+        rows::write_key(&mut self.key, Kind::Row, partition, &put.row.key);
+        self.insert(Envelope::row(put.expires_at), &put.row.value)
+    }
+
+    fn raise(&mut self, raise: &Raise) -> Result<(), ::redb::Error> {
+        rows::write_key(&mut self.key, Kind::Mark, &raise.partition, &raise.key);
+        let stands = match self.table.get(&self.key[..])? {
+            // A mark that cannot be read is replaced: the highest version that is known stays.
+            Some(stored) => matches!(
+                Envelope::split(&self.key, stored.value()),
+                Ok((Envelope::Mark(version), _)) if version >= raise.version
+            ),
+            None => false,
+        };
+        if stands { Ok(()) } else { self.insert(Envelope::Mark(raise.version), &raise.value) }
+    }
+
+    fn sweep(&mut self, key: &[u8]) -> Result<(), ::redb::Error> {
+        let ended = match self.table.get(key)? {
+            Some(stored) => {
+                Envelope::split(key, stored.value()).is_ok_and(|(envelope, _)| envelope.ended(self.now))
+            }
+            None => false,
+        };
+        if ended {
+            self.table.remove(key)?;
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes straight into the page, so that no value is copied on the way.
+    fn insert(&mut self, envelope: Envelope, value: &[u8]) -> Result<(), ::redb::Error> {
+        let mut room = self.table.insert_reserve(&self.key[..], envelope.len() + value.len())?;
+        envelope.write(value, room.as_mut());
+        self.rows += 1;
+        Ok(())
+    }
+}
+
+/// The way to the write thread.
+#[derive(Clone)]
+pub(super) struct Calls {
+    pub(super) sender: mpsc::Sender<Call>,
+    pub(super) metrics: Metrics,
+}
+
+impl Calls {
+    /// Sends a call, waiting for room in the queue; a closed store refuses it at once.
+    pub(super) async fn send(&self, call: Call) {
+        self.metrics.queue_depth.inc();
+        self.settle(self.sender.send(call).await);
+    }
+
+    /// The same from a thread that may block.
+    pub(super) fn send_blocking(&self, call: Call) {
+        self.metrics.queue_depth.inc();
+        self.settle(self.sender.blocking_send(call));
+    }
+
+    fn settle(&self, sent: Result<(), mpsc::error::SendError<Call>>) {
+        if let Err(mpsc::error::SendError(call)) = sent {
+            self.metrics.queue_depth.dec();
+            call.refuse(&unavailable("the store is closed"));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Where everything stands: partitions and keys.
+//!
+//! It owns the byte layouts that `FORMAT.md` draws, and nothing of what the rows say.
+//! Numbers in keys are big-endian, so that they sort as they count.
+
+use bytes::Bytes;
+use godwit_domain::{
+    id::{ClientId, ConversationId, Generation, LoginId, UserId},
+    plugin::Digest,
+    waist::{Partition, Space},
+};
+
+/// How many entries of a stream one partition holds.
+pub(super) const BUCKET: u64 = 4_096;
+
+/// The bucket in which the entry of that number stands; entries count from 1.
+/// 2^32 buckets are 2^44 entries: no conversation gets there.
+pub(super) const fn bucket(number: u64) -> u32 {
+    (number.saturating_sub(1) / BUCKET) as u32
+}
+
+/// The number of the first entry of a bucket.
+pub(super) const fn first(bucket: u32) -> u64 {
+    bucket as u64 * BUCKET + 1
+}
+
+/// The number of the last entry of a bucket.
+pub(super) const fn last(bucket: u32) -> u64 {
+    (bucket as u64 + 1) * BUCKET
+}
+
+fn partition(space: Space, parts: &[&[u8]]) -> Partition {
+    Partition { space, name: parts.concat().into() }
+}
+
+/// A bucket of a conversation's messages.
+pub(super) fn messages(conversation: ConversationId, bucket: u32) -> Partition {
+    partition(Space::Log, &[b"c", conversation.as_bytes(), b"m", &bucket.to_be_bytes()])
+}
+
+/// A bucket of a conversation's revisions.
+pub(super) fn revisions(conversation: ConversationId, bucket: u32) -> Partition {
+    partition(Space::Log, &[b"c", conversation.as_bytes(), b"r", &bucket.to_be_bytes()])
+}
+
+/// What is true of a conversation: meta, members, marks.
+pub(super) fn conversation(conversation: ConversationId) -> Partition {
+    partition(Space::State, &[b"m", conversation.as_bytes()])
+}
+
+/// What is true of a user: account, list of conversations, own marks.
+pub(super) fn user(user: UserId) -> Partition {
+    partition(Space::State, &[b"u", user.as_bytes()])
+}
+
+/// The claim on a name.
+pub(super) fn name(name: &str) -> Partition {
+    partition(Space::State, &[b"n", name.as_bytes()])
+}
+
+/// The epoch of the store.
+pub(super) fn epoch() -> Partition {
+    partition(Space::State, &[b"e"])
+}
+
+/// The roster of plugins, with the compositions of its generations.
+pub(super) fn roster() -> Partition {
+    partition(Space::State, &[b"p", b"roster"])
+}
+
+/// A plugin's component.
+pub(super) fn component(digest: Digest) -> Partition {
+    partition(Space::State, &[b"p", b"component", &digest.0])
+}
+
+/// A login.
+pub(super) fn login(login: LoginId) -> Partition {
+    partition(Space::Ephemeral, &[b"x", login.as_bytes()])
+}
+
+// In a bucket the entries come first, then the head, then what belongs to it, the youngest client ids before the
+// older ones: the rows that an append touches (the last entry, the head, the newest client ids) are neighbours.
+
+/// An entry of a bucket.
+pub(super) fn entry(number: u64) -> [u8; 9] {
+    let mut key = [b'e'; 9];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The head of a bucket.
+pub(super) const HEAD: &[u8] = b"h";
+
+/// When a bucket of messages was opened: written once, so that the head can be told without reading it.
+pub(super) const OPENED: &[u8] = b"o";
+
+/// The first byte of the rows of client ids in a bucket of messages.
+pub(super) const SENT: u8 = b's';
+
+/// What a client id was answered: the id with its bits inverted, because it begins with a time, then the sender.
+pub(super) fn sent(sender: UserId, client: ClientId) -> [u8; 33] {
+    let mut key = [SENT; 33];
+    key[1..17].copy_from_slice(&(!client.0.as_u128()).to_be_bytes());
+    key[17..].copy_from_slice(sender.as_bytes());
+    key
+}
+
+/// Sender and client id of a key that [`sent`] made.
+pub(super) fn split_sent(key: &[u8]) -> Option<(UserId, ClientId)> {
+    let (client, sender) = key.strip_prefix(&[SENT])?.split_first_chunk::<16>()?;
+    let sender = u128::from_be_bytes(sender.try_into().ok()?);
+    Some((UserId::from_u128(sender), ClientId::from_u128(!u128::from_be_bytes(*client))))
+}
+
+/// The meta of a conversation; sorts before its members.
+pub(super) const META: &[u8] = b"a";
+
+/// The first byte of the rows of members.
+pub(super) const MEMBER: u8 = b'u';
+
+/// A member of a conversation.
+pub(super) fn member(user: UserId) -> Bytes {
+    [&[MEMBER], &user.as_bytes()[..]].concat().into()
+}
+
+/// The mark that names the last bucket of a conversation's messages, once there is more than one.
+pub(super) const LAST_BUCKET: &[u8] = b"b";
+
+/// The first byte of the keys of marks.
+pub(super) const MARKS: u8 = b'k';
+/// The last byte of the key of a mark of what was received.
+pub(super) const RECEIVED: u8 = b'd';
+/// The last byte of the key of a mark of what was read.
+pub(super) const READ: u8 = b'r';
+
+/// A mark of `id`: in a conversation's partition of a user, in a user's partition of a conversation.
+pub(super) fn mark(id: &[u8; 16], which: u8) -> Bytes {
+    [&[MARKS], &id[..], &[which]].concat().into()
+}
+
+/// Whose mark it is, and which.
+pub(super) fn split_mark(key: &[u8]) -> Option<(UserId, u8)> {
+    let (id, which) = key.strip_prefix(&[MARKS])?.split_first_chunk::<16>()?;
+    match which {
+        &[which] => Some((UserId::from_u128(u128::from_be_bytes(*id)), which)),
+        _ => None,
+    }
+}
+
+/// A user's account.
+pub(super) const ACCOUNT: &[u8] = b"a";
+
+/// The first byte of the rows of a user's list.
+pub(super) const LISTED: u8 = b'c';
+
+/// A row of a user's list of conversations.
+pub(super) fn listed(conversation: ConversationId) -> Bytes {
+    [&[LISTED], &conversation.as_bytes()[..]].concat().into()
+}
+
+/// The conversation of a key that [`listed`] made.
+pub(super) fn split_listed(key: &[u8]) -> Option<ConversationId> {
+    let id: [u8; 16] = key.strip_prefix(&[LISTED])?.try_into().ok()?;
+    Some(ConversationId::from_u128(u128::from_be_bytes(id)))
+}
+
+/// The one row of a claim, a login and the epoch, and the roster itself.
+pub(super) const ONE: &[u8] = b"a";
+
+/// The composition of a generation.
+pub(super) fn composition(generation: Generation) -> Bytes {
+    [b"g", &generation.0.to_be_bytes()[..]].concat().into()
+}
+
+/// How long a component is; sorts before its parts.
+pub(super) const LENGTH: &[u8] = b"a";
+
+/// A part of a component.
+pub(super) fn part(index: u32) -> Bytes {
+    [b"p", &index.to_be_bytes()[..]].concat().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_begin_after_every_4096th_entry() {
+        for (number, expected) in [(0, 0), (1, 0), (4_096, 0), (4_097, 1), (8_192, 1), (8_193, 2)] {
+            assert_eq!(bucket(number), expected, "{number}");
+        }
+        for index in [0, 1, 7] {
+            assert_eq!((bucket(first(index)), bucket(last(index))), (index, index));
+            assert_eq!(first(index + 1), last(index) + 1);
+        }
+    }
+
+    #[test]
+    fn younger_client_ids_sort_first_and_are_read_as_written() {
+        let (user, older, younger) = (UserId::from_u128(9), ClientId::from_u128(5), ClientId::from_u128(6));
+        assert!(sent(user, younger) < sent(user, older));
+        assert_eq!(split_sent(&sent(user, older)), Some((user, older)));
+    }
+
+    #[test]
+    fn the_rows_of_an_append_are_neighbours() {
+        let client = sent(UserId::from_u128(u128::MAX), ClientId::from_u128(0));
+        assert!(entry(u64::MAX).as_slice() < HEAD && HEAD < OPENED && OPENED < client.as_slice());
+    }
+}

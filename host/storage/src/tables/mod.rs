@@ -1,0 +1,136 @@
+//! The typed tables: what is stored where, written once over the waist.
+//!
+//! It owns the layout of partitions and keys, the format of records, and the order of steps in which what spans
+//! partitions is written, so that a crash between any two of them is repaired by who comes next.
+//! It refuses to know the backend, and keeps nothing in memory: a second owner reads the same.
+//!
+//! Start with `FORMAT.md` beside this crate, then [`Tables`]; `messages.rs` is the way of a send.
+
+mod accounts;
+mod conversations;
+mod layout;
+mod membership;
+mod messages;
+mod plugins;
+mod record;
+
+use bytes::Bytes;
+use godwit_domain::{
+    tables::Written,
+    time::Clock,
+    waist::{Batch, Check, Consistency, Direction, Error, Outcome, Partition, Put, Row, Scan, Store},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{ops::Bound, sync::Arc};
+
+/// The tables of a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Tables {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Tables {
+    /// The tables in `store`; `clock` says how old a claim on a name is.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// Commits one batch.
+    async fn commit(&self, batch: Batch) -> Outcome {
+        let none = || Outcome::Unknown("the store gave no outcome".into());
+        self.store.commit(vec![batch]).await.pop().unwrap_or_else(none)
+    }
+
+    /// Commits one batch where an unknown outcome is nothing but an error.
+    async fn write(&self, batch: Batch) -> Result<Written, Error> {
+        match self.commit(batch).await {
+            Outcome::Applied => Ok(Written::Yes),
+            Outcome::Conflict(_) => Ok(Written::No),
+            Outcome::Unknown(why) => {
+                Err(Error::Unavailable(format!("the outcome of a write is unknown: {why}")))
+            }
+            Outcome::Refused(error) => Err(error),
+        }
+    }
+
+    /// A row as it stands, with what it says.
+    async fn find<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        partition: &Partition,
+        key: &[u8],
+    ) -> Result<Option<(Row, T)>, Error> {
+        let key = record::key(key);
+        let found = self.store.get(partition.clone(), key.clone(), Consistency::Serial).await?;
+        found
+            .map(|value| {
+                let said = record::read(what, partition, &key, &value)?;
+                Ok((Row { key, value }, said))
+            })
+            .transpose()
+    }
+
+    /// Replaces what a row says if it still says `before`. The check is on the bytes that stand there, not on how
+    /// `before` would be written today, so that a row of an older format can be replaced.
+    async fn replace<T: DeserializeOwned + PartialEq>(
+        &self,
+        what: &str,
+        partition: Partition,
+        key: &[u8],
+        before: &T,
+        after: Put,
+    ) -> Result<Written, Error> {
+        match self.find::<T>(what, &partition, key).await? {
+            Some((row, said)) if said == *before => {
+                self.write(Batch {
+                    partition,
+                    checks: vec![Check::Equals(row)],
+                    puts: vec![after],
+                    deletes: vec![],
+                })
+                .await
+            }
+            _ => Ok(Written::No),
+        }
+    }
+
+    /// All rows of a partition whose keys begin with `prefix`, in order.
+    async fn scan_all(&self, partition: &Partition, prefix: u8) -> Result<Vec<Row>, Error> {
+        const PAGE: usize = 1_024;
+        let mut rows: Vec<Row> = Vec::new();
+        let mut from = Bound::Included(record::key(&[prefix]));
+        loop {
+            let page = Scan {
+                partition: partition.clone(),
+                from,
+                to: Bound::Excluded(record::key(&[prefix + 1])),
+                direction: Direction::Forward,
+                limit: PAGE,
+                consistency: Consistency::Committed,
+            };
+            let page = self.store.scan(page).await?;
+            let more = page.len() == PAGE;
+            rows.extend(page);
+            match rows.last() {
+                Some(last) if more => from = Bound::Excluded(last.key.clone()),
+                _ => return Ok(rows),
+            }
+        }
+    }
+}
+
+/// A batch that writes one row.
+fn put_one(partition: Partition, check: Check, put: Put) -> Batch {
+    Batch { partition, checks: vec![check], puts: vec![put], deletes: vec![] }
+}
+
+/// A row to write that stays.
+fn stays(partition: &Partition, key: &[u8], payload: &impl Serialize) -> Result<Put, Error> {
+    Ok(Put { row: record::row(partition, key, payload)?, expires_at: None })
+}
+
+/// No row stands under that key.
+fn absent(key: &[u8]) -> Check {
+    Check::Absent(Bytes::copy_from_slice(key))
+}
