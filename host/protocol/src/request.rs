@@ -390,9 +390,14 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
 }
 
 fn typed<T: DeserializeOwned>(name: &str, payload: &RawValue) -> Result<T, Error> {
-    let json = payload.get();
+    read(name, payload.get())
+}
+
+/// Reads one JSON object into `T`; what is wrong with it is `invalid`, with the field, or `name` where it is the whole.
+/// What holds for the payloads of requests holds so for HTTP bodies as well.
+pub fn read<T: DeserializeOwned>(name: &str, json: &str) -> Result<T, Error> {
     // Serde would read a struct from an array as well.
-    if !json.starts_with('{') {
+    if !json.trim_ascii_start().starts_with('{') {
         return Err(Error::invalid(name, format!("`{name}` must be an object")));
     }
     serde_json::from_str(json).map_err(|_| wrong_field(name, json, std::marker::PhantomData::<T>))
