@@ -63,8 +63,8 @@ pub fn build<P: Lifecycle>(config: &str) -> Result<P, String> {
         given => given,
     };
     let mut json = serde_json::Deserializer::from_str(config);
-    let config =
-        serde_path_to_error::deserialize(&mut json).map_err(|error| format!("configuration refused at {error}"))?;
+    let config = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| format!("configuration refused at {error}"))?;
     json.end().map_err(|error| format!("configuration refused: {error}"))?;
     P::init(config)
 }
@@ -115,7 +115,7 @@ macro_rules! lifecycle {
                 }
             }
             type Served = $crate::__private::Served<$plugin>;
-            $crate::bindings::lifecycle::export_lifecycle!(Served with_types_in $crate::bindings::lifecycle);
+    $crate::bindings::lifecycle::export_lifecycle!(Served with_types_in $crate::bindings::lifecycle);
         };
     };
 }
@@ -126,7 +126,7 @@ macro_rules! normalise {
     ($plugin:ty) => {
         const _: () = {
             type Served = $crate::__private::Served<$plugin>;
-            $crate::bindings::normalise::export_normalise!(Served with_types_in $crate::bindings::normalise);
+    $crate::bindings::normalise::export_normalise!(Served with_types_in $crate::bindings::normalise);
         };
     };
 }

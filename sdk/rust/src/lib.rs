@@ -59,21 +59,21 @@
 //! A panic ends the call and the instance, never the server: the message with its file and line is in the plugin's
 //! log, and the host treats the call as a *trap*, not as an answer.
 
-mod types;
-mod hooks;
-mod state;
-mod services;
-#[cfg(not(target_family = "wasm"))]
-pub mod testing;
 #[doc(hidden)]
 pub mod bindings;
+mod hooks;
+mod services;
+mod state;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+mod types;
 
 pub use hooks::{Lifecycle, Moderation, Normalise};
 pub use services::{log, rate};
 pub use state::Instance;
 pub use types::{
-    Attachment, Content, ContentKind, Conversation, ConversationKind, Counts, Edit, Id, Level, Message, Ms, NoConfig,
-    Reason, Rewrite, Role, Scene, SenderActivity, Subject, User, Verdict,
+    Attachment, Content, ContentKind, Conversation, ConversationKind, Counts, Edit, Id, Level, Message, Ms,
+    NoConfig, Reason, Rewrite, Role, Scene, SenderActivity, Subject, User, Verdict,
 };
 
 /// What the macros expand to; nothing here is promised.

@@ -29,7 +29,8 @@
 use crate::{
     hooks::{Lifecycle, build},
     types::{
-        Content, Conversation, ConversationKind, Counts, Id, Level, Ms, Role, Scene, SenderActivity, Subject, User,
+        Content, Conversation, ConversationKind, Counts, Id, Level, Ms, Role, Scene, SenderActivity, Subject,
+        User,
     },
 };
 use std::{
@@ -122,5 +123,7 @@ pub(crate) fn hit(key: &str, window_ms: u32) -> u32 {
 
 pub(crate) fn peek(key: &str, window_ms: u32) -> u32 {
     let recent = |&at: &Ms| at + Ms::from(window_ms) > now();
-    HITS.with_borrow(|hits| hits.get(key).map_or(0, |times| times.iter().filter(|at| recent(at)).count() as u32))
+    HITS.with_borrow(|hits| {
+        hits.get(key).map_or(0, |times| times.iter().filter(|at| recent(at)).count() as u32)
+    })
 }

@@ -13,8 +13,8 @@ pub use normalise::exports::godwit::plugin::normalise::Rewrite;
 pub use services::godwit::plugin::{
     log::Level,
     types::{
-        Attachment, Content, ContentKind, Conversation, ConversationKind, Counts, Id, Message, Ms, Reason, Role,
-        Scene, SenderActivity, User,
+        Attachment, Content, ContentKind, Conversation, ConversationKind, Counts, Id, Message, Ms, Reason,
+        Role, Scene, SenderActivity, User,
     },
 };
 
