@@ -1,0 +1,160 @@
+//! The routes of the admin listener, for operators' tools and a company's own back end.
+//!
+//! ```text
+//! POST   /admin/v1/users                          {name, password?, display_name?}  201 {user}
+//! POST   /admin/v1/users/{id}/tokens              {ttl_s?}                          201 {access_token, expires_at}
+//! PUT    /admin/v1/users/{id}/password            {password}                        204
+//! PUT    /admin/v1/users/{id}/disabled            {disabled}                        204
+//! GET    /admin/v1/plugins                                                          200 {plugins: […]}
+//! GET    /admin/v1/plugins/{id}                                                     200 {id, version, …}
+//! PUT    /admin/v1/plugins/{id}?dry_run=true      a form, see `plugins`             200 {id, version, …} or 422
+//! DELETE /admin/v1/plugins/{id}                                                     200 {generation}
+//! POST   /admin/v1/plugins/{id}/rollback                                            200 {id, version, …}
+//! GET    /admin/v1/plugins/{id}/logs?after=N                                        200 {lines: […]}
+//! GET    /health/live, /health/ready              200 {status}, or 503 with the reason
+//! GET    /metrics                                 OpenMetrics text
+//! ```
+//!
+//! Everything under `/admin` wants the [`Token`], before anything else is told, and before a body is read.
+//! It owns no behaviour: accounts, the host and the plugin manager decide.
+
+mod plugins;
+mod users;
+
+use crate::{
+    Gateway,
+    answer::{self, Failure, Request, Response},
+};
+use godwit_protocol::error::{Code, Error};
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+/// What opens the admin API.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// The token of that text, which has to be random and secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Compares in a time that does not tell how much of it is right.
+    fn fits(&self, text: &str) -> bool {
+        self.0.as_bytes().ct_eq(text.as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+pub(crate) async fn respond(gateway: &Gateway, request: Request) -> Response {
+    route(gateway, request).await.unwrap_or_else(Response::from)
+}
+
+async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure> {
+    let path = request.uri().path().to_owned();
+    if path == "/admin" || path.starts_with("/admin/") {
+        let token = answer::bearer(request.headers()).unwrap_or_default();
+        if !gateway.admin_token.fits(token) {
+            answer::discard(request.into_body()).await;
+            return Err(Error::new(
+                Code::Unauthorised,
+                "there is no `Authorization: Bearer` with the admin token",
+            )
+            .into());
+        }
+    }
+    let only = |method, allow| answer::only(&request, method, allow);
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    match parts[..] {
+        ["health", "live"] => {
+            only(Method::GET, "GET")?;
+            Ok(healthy("live"))
+        }
+        ["health", "ready"] => {
+            only(Method::GET, "GET")?;
+            (gateway.ready)().map_err(|reason| Error::new(Code::Unavailable, reason))?;
+            Ok(healthy("ready"))
+        }
+        ["metrics"] => {
+            only(Method::GET, "GET")?;
+            metrics(gateway)
+        }
+        ["admin", "v1", "users"] => {
+            only(Method::POST, "POST")?;
+            users::create(gateway, request).await
+        }
+        ["admin", "v1", "users", id, "tokens"] => {
+            only(Method::POST, "POST")?;
+            users::mint(gateway, request, id).await
+        }
+        ["admin", "v1", "users", id, "password"] => {
+            only(Method::PUT, "PUT")?;
+            users::set_password(gateway, request, id).await
+        }
+        ["admin", "v1", "users", id, "disabled"] => {
+            only(Method::PUT, "PUT")?;
+            users::set_disabled(gateway, request, id).await
+        }
+        ["admin", "v1", "plugins"] => {
+            only(Method::GET, "GET")?;
+            Ok(plugins::list(gateway).await)
+        }
+        ["admin", "v1", "plugins", id] => match *request.method() {
+            Method::GET => plugins::show(gateway, id).await,
+            Method::PUT => plugins::install(gateway, request, id).await,
+            Method::DELETE => plugins::remove(gateway, id).await,
+            _ => Err(Failure::method("GET, PUT, DELETE")),
+        },
+        ["admin", "v1", "plugins", id, "rollback"] => {
+            only(Method::POST, "POST")?;
+            plugins::rollback(gateway, id).await
+        }
+        ["admin", "v1", "plugins", id, "logs"] => {
+            only(Method::GET, "GET")?;
+            plugins::logs(gateway, &request, id).await
+        }
+        _ => Err(Failure::no_route(&path)),
+    }
+}
+
+fn healthy(status: &str) -> Response {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        status: &'a str,
+    }
+    answer::json(StatusCode::OK, &Body { status })
+}
+
+fn metrics(gateway: &Gateway) -> Result<Response, Failure> {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &gateway.registry)
+        .map_err(|error| Error::new(Code::Internal, format!("the metrics cannot be written: {error}")))?;
+    Ok(answer::plain(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text))
+}
+
+/// The id that stands in a path.
+fn id(text: &str) -> Result<Uuid, Error> {
+    Uuid::try_parse(text).map_err(|_| Error::invalid("id", "the id in the path is no UUID"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_fits_as_a_whole_or_not_at_all() {
+        let token = Token::new("secret");
+        assert!(token.fits("secret"));
+        for wrong in ["", "secre", "secret ", "Secret", "secrets"] {
+            assert!(!token.fits(wrong), "{wrong:?}");
+        }
+        assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+}

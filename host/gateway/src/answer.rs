@@ -1,0 +1,194 @@
+//! Reading bodies within bounds, and writing answers of one shape.
+//!
+//! It owns what all routes share: JSON in and out, and the form of errors. It refuses to know any route.
+
+use bytes::Bytes;
+use godwit_protocol::{
+    error::{Code, Error},
+    request,
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    body::{Body, Incoming},
+    header::{self, HeaderValue},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::time::Duration;
+
+pub(crate) type Request = hyper::Request<Incoming>;
+pub(crate) type Response = hyper::Response<Full<Bytes>>;
+
+/// The largest JSON body of any route.
+const JSON_BYTES_MAX: usize = 16 << 10;
+/// How long, and how much, a refused body is read on: a client that is still writing when the connection is closed
+/// would lose the answer that says why.
+const DISCARD_WITHIN: Duration = Duration::from_secs(2);
+const DISCARD_BYTES_MAX: usize = 64 << 20;
+
+/// Why a request is not answered as asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: StatusCode,
+    error: Error,
+    /// The methods that there are, where it was another one.
+    allow: Option<&'static str>,
+    /// Everything that is wrong, where it may be more than one thing.
+    problems: Option<Vec<String>>,
+}
+
+impl Failure {
+    /// The error under another status than its code has.
+    pub fn with_status(status: StatusCode, error: Error) -> Self {
+        Self { status, error, allow: None, problems: None }
+    }
+
+    /// No such path.
+    pub fn no_route(path: &str) -> Self {
+        let path: String = path.chars().take(100).collect();
+        Error::new(Code::NotFound, format!("nothing is served at {path}")).into()
+    }
+
+    /// The path is there, for these methods alone.
+    pub fn method(allow: &'static str) -> Self {
+        let error = Error::new(Code::UnknownRequest, format!("this path is served for {allow} only"));
+        Self { allow: Some(allow), ..Self::with_status(StatusCode::METHOD_NOT_ALLOWED, error) }
+    }
+
+    /// Several things are wrong with what was given.
+    pub fn problems(message: &str, problems: Vec<String>) -> Self {
+        let error = Error::new(Code::Invalid, message);
+        Self { problems: Some(problems), ..Self::with_status(StatusCode::UNPROCESSABLE_ENTITY, error) }
+    }
+
+    fn timeout() -> Self {
+        let error = Error::new(Code::Timeout, "the body did not come in time");
+        Self::with_status(StatusCode::REQUEST_TIMEOUT, error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::with_status(status, error)
+    }
+}
+
+impl From<Failure> for Response {
+    fn from(failure: Failure) -> Self {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a Error,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            problems: Option<&'a [String]>,
+        }
+        let body = Body { error: &failure.error, problems: failure.problems.as_deref() };
+        let mut response = json(failure.status, &body);
+        let headers = response.headers_mut();
+        if let Some(ms) = failure.error.retry_after_ms {
+            headers.insert(header::RETRY_AFTER, ms.div_ceil(1000).max(1).into());
+        }
+        if let Some(allow) = failure.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if failure.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// An answer in JSON, not to be cached by anyone.
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => plain(status, "application/json", bytes),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "application/json", Bytes::new())
+        }
+    }
+}
+
+/// An answer without a body.
+pub(crate) fn nothing() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// An answer of that type, not to be cached by anyone.
+pub(crate) fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Refuses other methods than this one.
+pub(crate) fn only(request: &Request, method: Method, allow: &'static str) -> Result<(), Failure> {
+    if *request.method() == method { Ok(()) } else { Err(Failure::method(allow)) }
+}
+
+/// The token of `Authorization: Bearer …`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The value of a parameter of the query, as it stands there: those that are read are words and numbers.
+pub(crate) fn parameter<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let pairs = request.uri().query()?.split('&');
+    pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Reads a JSON object that came whole and in time; an empty body stands for `{}`.
+pub(crate) async fn read_json<T: DeserializeOwned>(request: Request, timeout_ms: u64) -> Result<T, Failure> {
+    let body = within(timeout_ms, read(request.into_body(), JSON_BYTES_MAX)).await??;
+    let text = std::str::from_utf8(&body).map_err(|_| Error::invalid("body", "`body` must be UTF-8"))?;
+    let text = if text.trim_ascii().is_empty() { "{}" } else { text };
+    Ok(request::read("body", text)?)
+}
+
+/// What reads a body, unless it takes longer.
+pub(crate) async fn within<T>(timeout_ms: u64, reading: impl Future<Output = T>) -> Result<T, Failure> {
+    let timeout = Duration::from_millis(timeout_ms);
+    tokio::time::timeout(timeout, reading).await.map_err(|_| Failure::timeout())
+}
+
+/// That a body, or a part of one, is over its limit.
+pub(crate) fn too_large(what: &str, limit: u64) -> Failure {
+    Error::new(Code::TooLarge, format!("the {what} is larger than {limit} bytes")).field(what).into()
+}
+
+async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::with_capacity(body.size_hint().lower().min(bytes_max as u64) as usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Error::invalid("body", "the body ended before its time"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            discard(body).await;
+            return Err(too_large("body", bytes_max as u64));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// Reads on and throws away, within bounds, so that the client reads the refusal.
+pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+    let discarding = async {
+        let mut left = DISCARD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // A body that goes on for longer than that gets a closed connection.
+    let _ = tokio::time::timeout(DISCARD_WITHIN, discarding).await;
+}

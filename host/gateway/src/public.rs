@@ -1,0 +1,50 @@
+//! The routes of the public listener.
+//!
+//! ```text
+//! POST /v1/auth/{register,login,refresh,logout}   accounts, see `auth`
+//! GET  /  /web/…  /sdk/…                          pages and modules, see `assets`
+//! ```
+//!
+//! Errors are `{"error": {…}}`, as in frames. No route answers to pages of other origins: there is no CORS.
+
+use crate::{
+    Gateway,
+    answer::{self, Failure, Request, Response},
+    assets, auth,
+};
+use hyper::Method;
+use std::{net::SocketAddr, sync::Arc};
+
+pub(crate) async fn respond(gateway: &Arc<Gateway>, request: Request, peer: SocketAddr) -> Response {
+    route(gateway, request, peer).await.unwrap_or_else(Response::from)
+}
+
+async fn route(gateway: &Arc<Gateway>, request: Request, peer: SocketAddr) -> Result<Response, Failure> {
+    let post = || answer::only(&request, Method::POST, "POST");
+    let address = peer.ip();
+    match request.uri().path() {
+        "/v1/auth/register" => {
+            post()?;
+            auth::register(gateway, request, address).await
+        }
+        "/v1/auth/login" => {
+            post()?;
+            auth::login(gateway, request, address).await
+        }
+        "/v1/auth/refresh" => {
+            post()?;
+            auth::refresh(gateway, request).await
+        }
+        "/v1/auth/logout" => {
+            post()?;
+            auth::logout(gateway, request).await
+        }
+        _ => {
+            let found = assets::respond(&request, gateway.options.assets_dir.as_deref()).await?;
+            match *request.method() {
+                Method::GET | Method::HEAD => Ok(found),
+                _ => Err(Failure::method("GET, HEAD")),
+            }
+        }
+    }
+}
