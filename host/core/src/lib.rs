@@ -5,7 +5,13 @@
 //!
 //! Start with [`host::Host`], then follow a message: [`session`] → [`sequencer`] → [`registry`] → [`outbox`].
 
+pub mod sequencer;
+pub mod registry;
+pub mod outbox;
+pub mod view;
+pub mod person;
 pub mod accounts;
 pub mod limits;
+pub mod metrics;
 
 pub use godwit_domain as domain;

@@ -1,0 +1,124 @@
+//! Who is connected here: user → sessions, and the port through which everything for a user leaves a shard.
+
+use crate::outbox::Outbox;
+use bytes::Bytes;
+use godwit_domain::id::{ConversationId, LoginId, Seq, SessionId, UserId};
+use godwit_protocol::error::Close;
+use parking_lot::RwLock;
+use std::{collections::HashMap, sync::Arc};
+
+/// A frame on its way to users.
+pub struct Push<'a> {
+    /// To all sessions of these.
+    pub audience: &'a [UserId],
+    /// What they get, encoded once and shared.
+    pub frame: Bytes,
+    /// What the sessions of this one user get in its place.
+    pub own: Option<(UserId, Bytes)>,
+    /// The session that asked: it has its reply.
+    pub except: Option<SessionId>,
+    /// Which message it shows.
+    pub at: Option<(ConversationId, Seq)>,
+}
+
+/// The way from a shard to the sessions of users, wherever they are.
+pub trait Router: Send + Sync + 'static {
+    /// Hands the frame to every session of the audience. Never waits: full outboxes close.
+    fn route(&self, push: Push<'_>);
+
+    /// Whether the user has a session other than `except`: saves encoding for nobody.
+    fn reaches(&self, user: UserId, except: Option<SessionId>) -> bool;
+}
+
+/// A session that is connected.
+pub struct Entry {
+    /// Which.
+    pub id: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// By which login; minted tokens have none.
+    pub login: Option<LoginId>,
+    /// Where its frames go.
+    pub outbox: Outbox,
+}
+
+const STRIPES: usize = 64;
+
+/// The sessions of this host.
+pub struct Registry {
+    stripes: [RwLock<HashMap<UserId, Vec<Arc<Entry>>>>; STRIPES],
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { stripes: std::array::from_fn(|_| RwLock::default()) }
+    }
+}
+
+impl Registry {
+    fn stripe(&self, user: UserId) -> &RwLock<HashMap<UserId, Vec<Arc<Entry>>>> {
+        // The low bytes of a UUID are random in every version that is used.
+        &self.stripes[usize::from(user.as_bytes()[15]) % STRIPES]
+    }
+
+    /// Adds a session.
+    pub fn add(&self, entry: Arc<Entry>) {
+        self.stripe(entry.user).write().entry(entry.user).or_insert_with(|| Vec::with_capacity(1)).push(entry);
+    }
+
+    /// Removes a session.
+    pub fn remove(&self, entry: &Entry) {
+        let mut users = self.stripe(entry.user).write();
+        if let Some(sessions) = users.get_mut(&entry.user) {
+            sessions.retain(|other| other.id != entry.id);
+            if sessions.is_empty() {
+                users.remove(&entry.user);
+            }
+        }
+    }
+
+    /// Closes the sessions of a user that `which` chooses.
+    pub fn close(&self, user: UserId, close: Close, which: impl Fn(&Entry) -> bool) {
+        if let Some(sessions) = self.stripe(user).read().get(&user) {
+            sessions.iter().filter(|entry| which(entry)).for_each(|entry| entry.outbox.close(close));
+        }
+    }
+
+    /// Calls `f` with every session.
+    pub fn each(&self, mut f: impl FnMut(&Entry)) {
+        for stripe in &self.stripes {
+            stripe.read().values().flatten().for_each(|entry| f(entry));
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.read().values().map(Vec::len).sum::<usize>()).sum()
+    }
+
+    /// Whether nobody is connected.
+    pub fn is_empty(&self) -> bool {
+        self.stripes.iter().all(|stripe| stripe.read().is_empty())
+    }
+}
+
+impl Router for Registry {
+    fn route(&self, push: Push<'_>) {
+        for user in push.audience {
+            let users = self.stripe(*user).read();
+            let Some(sessions) = users.get(user) else { continue };
+            let frame = match &push.own {
+                Some((owner, own)) if owner == user => own,
+                _ => &push.frame,
+            };
+            for entry in sessions.iter().filter(|entry| push.except != Some(entry.id)) {
+                entry.outbox.push(frame.clone(), push.at);
+            }
+        }
+    }
+
+    fn reaches(&self, user: UserId, except: Option<SessionId>) -> bool {
+        let users = self.stripe(user).read();
+        users.get(&user).is_some_and(|sessions| sessions.iter().any(|entry| except != Some(entry.id)))
+    }
+}

@@ -1,0 +1,253 @@
+//! The sequencer: everything that changes a conversation goes through the shard of that conversation.
+//!
+//! 1,024 logical shards are spread over a few tasks. A task owns the conversations of its shards ([`conversation`]);
+//! it takes all that waits, gives dense numbers and appends one conditional batch per conversation. While that
+//! commits, the next one gathers. Replies and pushes leave after the commit, in the order of arrival.
+//! Others hold a [`Handle`]; start with [`shard`] for the loop.
+
+mod shard;
+mod slot;
+mod conversation;
+mod clients;
+mod storage;
+mod publish;
+
+pub use conversation::View;
+pub use storage::{direct, newcomer, unknown_user};
+
+use crate::{
+    limits,
+    metrics::Metrics,
+    outbox::Reply,
+    person::Judging,
+    registry::Router,
+};
+use godwit_domain::{
+    conversation::{Member, Meta},
+    filter::Verdict,
+    id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
+    message::Content,
+    tables,
+    time::Clock,
+    user::User,
+};
+use godwit_protocol::error::{Code, Error};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Logical shards: fixed for ever, so that they can be spread over any number of hosts.
+pub const SHARDS: u32 = 1024;
+
+/// Commands that may wait for one task; beyond it the senders wait.
+const COMMANDS_MAX: usize = 4096;
+
+/// What the sequencer needs.
+#[derive(Clone)]
+pub struct Ports {
+    /// Streams, members, marks.
+    pub conversations: Arc<dyn tables::Conversations>,
+    /// Whom a direct conversation may be opened with.
+    pub accounts: Arc<dyn tables::Accounts>,
+    /// The way to sessions.
+    pub router: Arc<dyn Router>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Limits.
+    pub limits: limits::Options,
+}
+
+/// A message that wants a number.
+pub struct Draft {
+    /// Where.
+    pub conversation: ConversationId,
+    /// The other one, where the direct conversation is to be made if missing.
+    pub to: Option<UserId>,
+    /// Who.
+    pub sender: Arc<User>,
+    /// From which session.
+    pub session: SessionId,
+    /// What the client calls it: of version 7, within its time.
+    pub client_id: ClientId,
+    /// What, as the filters left it.
+    pub content: Content,
+    /// Of the content as it was sent.
+    pub content_hash: u64,
+    /// What the filters decided.
+    pub verdict: Verdict,
+    /// Why it takes no number. It goes through the shard all the same: a repeat of what was accepted gets its first
+    /// answer, and replies keep their order.
+    pub refusal: Option<Error>,
+    /// Who waits.
+    pub reply: Reply,
+    /// Ends with the answer.
+    pub judging: Option<Judging>,
+}
+
+/// A mark that wants to rise.
+pub struct Mark {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Whose.
+    pub user: UserId,
+    /// From which session.
+    pub session: SessionId,
+    /// Up to where.
+    pub seq: Seq,
+    /// `read`, or `received` alone.
+    pub read: bool,
+    /// Who waits.
+    pub reply: Reply,
+}
+
+/// A conversation to open, unless it exists.
+#[derive(Clone)]
+pub struct Opening {
+    /// What it is.
+    pub meta: Meta,
+    /// Its first members.
+    pub members: Vec<Member>,
+    /// The two (or one) of a direct conversation: what each sees as `peer`.
+    pub users: Vec<Arc<User>>,
+    /// Which session asked.
+    pub session: SessionId,
+}
+
+enum Command {
+    Send(Box<Draft>),
+    /// A draft of which storage has said that its client id is new.
+    Fresh(Box<Draft>),
+    Mark(Mark),
+    View { conversation: ConversationId, user: UserId, answer: Answer<View> },
+    Members { conversation: ConversationId, user: UserId, page: Page, answer: Answer<Vec<Member>> },
+    Open { opening: Box<Opening>, answer: Answer<View> },
+    Invite { conversation: ConversationId, by: UserId, users: Vec<UserId>, answer: Answer<Rev> },
+    Settle { done: oneshot::Sender<()> },
+}
+
+struct Page {
+    after: Option<UserId>,
+    limit: usize,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
+impl Command {
+    fn conversation(&self) -> Option<ConversationId> {
+        match self {
+            Self::Send(draft) | Self::Fresh(draft) => Some(draft.conversation),
+            Self::Mark(mark) => Some(mark.conversation),
+            Self::View { conversation, .. }
+            | Self::Members { conversation, .. }
+            | Self::Invite { conversation, .. } => Some(*conversation),
+            Self::Open { opening, .. } => Some(opening.meta.id),
+            Self::Settle { .. } => None,
+        }
+    }
+}
+
+/// The way to all shards.
+#[derive(Clone)]
+pub struct Handle {
+    tasks: Arc<[mpsc::Sender<Command>]>,
+}
+
+impl Handle {
+    /// Starts `tasks` tasks that share the shards.
+    pub fn start(ports: &Ports, tasks: usize) -> Self {
+        let start = |_| {
+            let (sender, receiver) = mpsc::channel(COMMANDS_MAX);
+            tokio::spawn(shard::Shard::new(ports.clone()).run(receiver));
+            sender
+        };
+        Self { tasks: (0..tasks.max(1)).map(start).collect() }
+    }
+
+    fn task(&self, conversation: ConversationId) -> &mpsc::Sender<Command> {
+        let bytes = conversation.as_bytes();
+        // The last bytes of an id of version 5 are those of a hash.
+        let shard = u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) % SHARDS;
+        &self.tasks[shard as usize % self.tasks.len()]
+    }
+
+    async fn command(&self, conversation: ConversationId, command: Command) {
+        // A task ends only with the host; what is in the command then answers by being dropped.
+        let _ = self.task(conversation).send(command).await;
+    }
+
+    /// Hands a draft to its shard, which answers it. Waits while the shard's queue is full.
+    pub async fn send(&self, draft: Draft) {
+        self.command(draft.conversation, Command::Send(Box::new(draft))).await;
+    }
+
+    /// Hands a mark to its shard, which answers it.
+    pub async fn mark(&self, mark: Mark) {
+        self.command(mark.conversation, Command::Mark(mark)).await;
+    }
+
+    /// The conversation as that user sees it.
+    ///
+    /// # Errors
+    /// `not_found`, `not_member`, or that of the store.
+    pub async fn view(&self, conversation: ConversationId, user: UserId) -> Result<View, Error> {
+        self.ask(conversation, |answer| Command::View { conversation, user, answer }).await
+    }
+
+    /// Up to `limit` members after `after`, in order of ids, as that user may see them.
+    ///
+    /// # Errors
+    /// `not_found`, `not_member`, or that of the store.
+    pub async fn members(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<Member>, Error> {
+        let page = Page { after, limit };
+        self.ask(conversation, |answer| Command::Members { conversation, user, page, answer }).await
+    }
+
+    /// Opens a conversation unless it exists, and shows it as its creator sees it.
+    ///
+    /// # Errors
+    /// `not_member` where it exists and the asker has left it, or that of the store.
+    pub async fn open(&self, opening: Opening) -> Result<View, Error> {
+        let conversation = opening.meta.id;
+        self.ask(conversation, |answer| Command::Open { opening: Box::new(opening), answer }).await
+    }
+
+    /// Invites users (known to exist); those who are in already are passed over. The newest revision of the change.
+    ///
+    /// # Errors
+    /// `not_found`, `not_member`, `forbidden`, `invalid` over the size of a group, or that of the store.
+    pub async fn invite(
+        &self,
+        conversation: ConversationId,
+        by: UserId,
+        users: Vec<UserId>,
+    ) -> Result<Rev, Error> {
+        self.ask(conversation, |answer| Command::Invite { conversation, by, users, answer }).await
+    }
+
+    /// Waits until everything that was handed in before is durable and answered, and marks are stored.
+    pub async fn settle(&self) {
+        for task in self.tasks.iter() {
+            let (done, settled) = oneshot::channel();
+            if task.send(Command::Settle { done }).await.is_ok() {
+                let _ = settled.await;
+            }
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        conversation: ConversationId,
+        command: impl FnOnce(Answer<T>) -> Command,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.command(conversation, command(answer)).await;
+        answered.await.unwrap_or_else(|_| Err(Error::new(Code::Unavailable, "the host is stopping")))
+    }
+}

@@ -1,0 +1,108 @@
+//! What leaves a shard after something became durable: the built-in rules of who is told what.
+//!
+//! Every member's every session gets every message; the session that asked has its reply instead.
+
+use super::{Mark, Ports, conversation::State, storage::Opened};
+use crate::{registry::Push, view};
+use bytes::Bytes;
+use godwit_domain::{
+    conversation::{Marks, Revision},
+    id::{Seq, SessionId, UserId},
+    message::Message,
+};
+use godwit_protocol::{encode, object};
+use serde::Serialize;
+
+/// A message that got its number.
+pub fn message(state: &State, message: &Message, from: SessionId, ports: &Ports) {
+    let frame = |own| Bytes::from(encode::push("message", &object::Message::new(message, own)));
+    let own_devices = ports.router.reaches(message.sender, Some(from));
+    ports.router.route(Push {
+        audience: &state.audience,
+        frame: frame(false),
+        own: own_devices.then(|| (message.sender, frame(true))),
+        except: Some(from),
+        at: Some((message.conversation, message.seq)),
+    });
+}
+
+/// The answer to a mark.
+#[derive(Serialize)]
+pub struct Marked {
+    received_seq: Seq,
+    read_seq: Seq,
+}
+
+/// What a mark is answered.
+pub fn marked(to: Marks) -> Marked {
+    Marked { received_seq: to.received, read_seq: to.read }
+}
+
+/// A mark that rose: told to own devices, and in conversations that are not too large to everyone.
+pub fn receipt(state: &State, mark: &Mark, to: Marks, ports: &Ports) {
+    let receipt = object::Receipt {
+        conversation: mark.conversation,
+        user: mark.user,
+        received_seq: to.received,
+        read_seq: to.read,
+        at: ports.clock.now(),
+    };
+    let own = [mark.user];
+    let small = state.audience.len() <= ports.limits.receipts_above;
+    ports.router.route(Push {
+        audience: if small { &state.audience } else { &own },
+        frame: encode::push("receipt", &receipt).into(),
+        own: None,
+        except: Some(mark.session),
+        at: None,
+    });
+}
+
+/// A conversation that was made: each member is shown it as it looks from there.
+pub fn opened(opened: &Opened, ports: &Ports) {
+    for user in opened.state.audience.iter() {
+        shown(&opened.state, *user, Some(opened.session), opened, ports);
+    }
+}
+
+/// People who were invited: they are shown the conversation, then everyone hears of each.
+pub fn invited(state: &State, newcomers: &[UserId], revisions: &[Revision], ports: &Ports) {
+    for user in newcomers {
+        show(state, *user, None, None, ports);
+    }
+    for revision in revisions {
+        let object = object::Revision::new(state.meta.id, revision);
+        ports.router.route(Push {
+            audience: &state.audience,
+            frame: encode::push("revision", &object).into(),
+            own: None,
+            except: None,
+            at: None,
+        });
+    }
+}
+
+fn shown(state: &State, user: UserId, except: Option<SessionId>, opened: &Opened, ports: &Ports) {
+    let peer = opened.users.iter().find(|other| other.id != user).or(opened.users.first());
+    show(state, user, except, peer.map(|peer| &**peer), ports);
+}
+
+fn show(
+    state: &State,
+    user: UserId,
+    except: Option<SessionId>,
+    peer: Option<&godwit_domain::user::User>,
+    ports: &Ports,
+) {
+    if !ports.router.reaches(user, except) {
+        return;
+    }
+    let Ok(view) = state.view(user) else { return };
+    ports.router.route(Push {
+        audience: &[user],
+        frame: encode::push("conversation", &view::object(&view, user, peer)).into(),
+        own: None,
+        except,
+        at: None,
+    });
+}

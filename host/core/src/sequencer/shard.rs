@@ -1,0 +1,329 @@
+//! The loop of one task: commands in, finished work in, one round of appends and marks out.
+//!
+//! The loop never waits for storage: what storage does is a future in `work`, and the conversation that needs it is
+//! `busy` until it is done, so that its commands keep their order while all other conversations go on.
+//! What happens to one conversation is in [`super::slot`].
+
+use super::{
+    Answer, Command, Mark, Ports,
+    clients::Filter,
+    conversation::State,
+    publish,
+    slot::{Batch, Entry, Slot},
+    storage::Opened,
+};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use godwit_domain::{
+    conversation::{Change, Head, Marks, Revision},
+    id::{ConversationId, Rev, UserId},
+    message::Accepted,
+    tables::Appended,
+    waist,
+};
+use godwit_protocol::error::{Code, Error};
+use lru::LruCache;
+use std::{collections::HashSet, num::NonZeroUsize, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands taken in one turn.
+const INBOX_MAX: usize = 512;
+/// Conversations that one task holds in memory; the one that was used longest ago goes first.
+const SLOTS_MAX: usize = 20_000;
+/// Commands that wait for one conversation; beyond it they are `unavailable`.
+const WAITING_MAX: usize = 16_384;
+/// How often marks that rose by sending are stored.
+const STORE_MARKS_EVERY: Duration = Duration::from_secs(1);
+
+/// Work that storage finished.
+pub enum Done {
+    Loaded(ConversationId, Result<Option<State>, waist::Error>),
+    Opened(ConversationId, Result<Option<Opened>, Error>),
+    Clients(ConversationId, Result<Filter, waist::Error>),
+    LookedUp(ConversationId, Result<Option<Accepted>, waist::Error>),
+    Appended(Vec<(Batch, Appended)>),
+    Invited(Box<Invited>),
+    Raised(Vec<Rise>, Result<(), waist::Error>),
+    Stored(Vec<(ConversationId, UserId, Marks)>, Result<(), waist::Error>),
+}
+
+/// An invitation that was carried out, or not.
+pub struct Invited {
+    pub conversation: ConversationId,
+    pub by: UserId,
+    pub change: Change,
+    pub answer: Answer<Rev>,
+    pub result: Result<Option<(Head, Vec<Revision>)>, waist::Error>,
+}
+
+/// A mark on its way to storage.
+pub struct Rise {
+    pub mark: Mark,
+    pub to: Marks,
+}
+
+/// What one turn of the loop puts in motion.
+pub struct Turn<'a> {
+    pub ports: &'a Ports,
+    pub work: &'a FuturesUnordered<BoxFuture<'static, Done>>,
+    pub appends: Vec<Batch>,
+    pub rises: Vec<Rise>,
+}
+
+/// One task's share of the conversations.
+pub struct Shard {
+    ports: Ports,
+    slots: LruCache<ConversationId, Slot>,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Conversations that may be able to go on.
+    touched: Vec<ConversationId>,
+    /// Conversations with marks to store.
+    unstored: HashSet<ConversationId>,
+    settling: Vec<oneshot::Sender<()>>,
+    stored_to_settle: bool,
+}
+
+impl Shard {
+    pub fn new(ports: Ports) -> Self {
+        Self {
+            ports,
+            slots: LruCache::unbounded(),
+            work: FuturesUnordered::new(),
+            touched: Vec::new(),
+            unstored: HashSet::new(),
+            settling: Vec::new(),
+            stored_to_settle: false,
+        }
+    }
+
+    /// Runs until every handle is gone and everything is durable.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut inbox = Vec::with_capacity(INBOX_MAX);
+        let mut store_marks = tokio::time::interval(STORE_MARKS_EVERY);
+        store_marks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut open = true;
+        while open || !self.work.is_empty() {
+            tokio::select! {
+                Some(done) = self.work.next(), if !self.work.is_empty() => {
+                    self.finish(done);
+                    while let Some(Some(done)) = self.work.next().now_or_never() {
+                        self.finish(done);
+                    }
+                }
+                taken = commands.recv_many(&mut inbox, INBOX_MAX), if open => {
+                    open = taken > 0;
+                    inbox.drain(..).for_each(|command| self.accept(command));
+                    if !open {
+                        self.store_unstored();
+                    }
+                }
+                _ = store_marks.tick(), if open && !self.unstored.is_empty() => self.store_unstored(),
+            }
+            self.turn();
+        }
+    }
+
+    fn accept(&mut self, command: Command) {
+        let Some(conversation) = command.conversation() else {
+            if let Command::Settle { done } = command {
+                self.settling.push(done);
+            }
+            return;
+        };
+        let slot = self.slots.get_or_insert_mut(conversation, Slot::default);
+        if slot.waiting.len() >= WAITING_MAX {
+            let text = format!("more than {WAITING_MAX} requests wait for this conversation");
+            return refuse(command, Error::new(Code::Unavailable, text));
+        }
+        slot.waiting.push_back(command);
+        self.touched.push(conversation);
+    }
+
+    /// Lets every touched conversation go on as far as it can, then puts one round of writes in motion.
+    fn turn(&mut self) {
+        let mut turn =
+            Turn { ports: &self.ports, work: &self.work, appends: Vec::new(), rises: Vec::new() };
+        for conversation in self.touched.drain(..) {
+            if let Some(slot) = self.slots.get_mut(&conversation) {
+                slot.advance(conversation, &mut turn);
+                if slot.is_vacant() {
+                    self.slots.pop(&conversation);
+                }
+            }
+        }
+        let Turn { appends, rises, .. } = turn;
+        if !appends.is_empty() {
+            self.append(appends);
+        }
+        if !rises.is_empty() {
+            let tables = self.ports.conversations.clone();
+            let marks: Vec<_> =
+                rises.iter().map(|rise| (rise.mark.conversation, rise.mark.user, rise.to)).collect();
+            self.work.push(async move { Done::Raised(rises, tables.raise_marks(&marks).await) }.boxed());
+        }
+        self.evict();
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        // No work means that nobody is busy, and whoever is not busy has nothing waiting.
+        if self.settling.is_empty() || !self.work.is_empty() {
+            return;
+        }
+        // Once: where the store is broken, marks that rose by sending are found again by the next load.
+        if !std::mem::replace(&mut self.stored_to_settle, true) {
+            self.store_unstored();
+        }
+        if self.work.is_empty() {
+            self.stored_to_settle = false;
+            for done in self.settling.drain(..) {
+                // Who asked may have given up.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn append(&mut self, mut batches: Vec<Batch>) {
+        let tables = self.ports.conversations.clone();
+        let appends: Vec<_> = batches.iter_mut().filter_map(|batch| batch.append.take()).collect();
+        for append in &appends {
+            self.ports.metrics.append_messages.observe(append.messages.len() as f64);
+        }
+        let work = async move {
+            let outcomes = tables.append(appends).await;
+            Done::Appended(batches.into_iter().zip(outcomes).collect())
+        };
+        self.work.push(work.boxed());
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Loaded(conversation, result) => {
+                let next = self.with_slot(conversation, |slot, ports| slot.loaded(conversation, result, ports));
+                self.work.extend(next.flatten());
+            }
+            Done::Opened(conversation, result) => {
+                self.with_slot(conversation, |slot, ports| slot.opened(result, ports));
+            }
+            Done::Clients(conversation, result) => {
+                self.with_slot(conversation, |slot, ports| slot.clients_read(result, ports));
+            }
+            Done::LookedUp(conversation, result) => {
+                self.with_slot(conversation, |slot, ports| slot.looked_up(result, ports));
+            }
+            Done::Appended(outcomes) => {
+                for (batch, outcome) in outcomes {
+                    let conversation = batch.conversation;
+                    self.with_slot(conversation, |slot, ports| slot.appended(batch, outcome, ports));
+                    let rose = self.slots.peek(&conversation).and_then(|slot| slot.state.as_ref());
+                    if rose.is_some_and(|state| !state.unstored.is_empty()) {
+                        self.unstored.insert(conversation);
+                    }
+                }
+            }
+            Done::Invited(invited) => {
+                self.with_slot(invited.conversation, |slot, ports| slot.invited(*invited, ports));
+            }
+            Done::Raised(rises, result) => self.raised(rises, &result),
+            Done::Stored(marks, Ok(())) => drop(marks),
+            Done::Stored(marks, Err(error)) => {
+                tracing::warn!(%error, marks = marks.len(), "marks could not be stored and will be tried again");
+                self.ports.metrics.store_failures.inc();
+                for (conversation, user, _) in marks {
+                    if let Some(state) = self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut()) {
+                        state.unstored.insert(user);
+                        self.unstored.insert(conversation);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The slot of a conversation that was busy, which is over now.
+    fn with_slot<T>(
+        &mut self,
+        conversation: ConversationId,
+        then: impl FnOnce(&mut Slot, &Ports) -> T,
+    ) -> Option<T> {
+        let slot = self.slots.get_mut(&conversation)?;
+        slot.busy = false;
+        self.touched.push(conversation);
+        Some(then(slot, &self.ports))
+    }
+
+    fn raised(&mut self, rises: Vec<Rise>, result: &Result<(), waist::Error>) {
+        for Rise { mark, to } in rises {
+            if let Err(error) = result {
+                mark.reply.error(&Error::from(error.clone()));
+                continue;
+            }
+            let slot = self.slots.get_mut(&mark.conversation);
+            let Some(state) = slot.and_then(|slot| slot.state.as_mut()) else {
+                mark.reply.ok(&publish::marked(to));
+                continue;
+            };
+            let before = state.marks(mark.user);
+            state.raise(mark.user, to);
+            if state.marks(mark.user) == to {
+                state.unstored.remove(&mark.user);
+            }
+            if before != to {
+                publish::receipt(state, &mark, to, &self.ports);
+            }
+            mark.reply.ok(&publish::marked(to));
+        }
+    }
+
+    fn store_unstored(&mut self) {
+        let mut marks = Vec::new();
+        for conversation in self.unstored.drain() {
+            if let Some(state) = self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut()) {
+                let taken = state.take_unstored();
+                marks.extend(taken.into_iter().map(|(user, to)| (conversation, user, to)));
+            }
+        }
+        if marks.is_empty() {
+            return;
+        }
+        let tables = self.ports.conversations.clone();
+        let work = async move {
+            let result = tables.raise_marks(&marks).await;
+            Done::Stored(marks, result)
+        };
+        self.work.push(work.boxed());
+    }
+
+    fn evict(&mut self) {
+        const MAX: NonZeroUsize = NonZeroUsize::new(SLOTS_MAX).unwrap();
+        while self.slots.len() > MAX.get() {
+            let Some((conversation, slot)) = self.slots.pop_lru() else { break };
+            if !slot.is_idle() {
+                // In use after all: it goes to the front, and the next turn tries the one behind it.
+                self.slots.push(conversation, slot);
+                break;
+            }
+        }
+        self.ports.metrics.conversations.set(self.slots.len() as i64);
+    }
+}
+
+/// Answers a command with an error.
+pub fn refuse(command: Command, error: Error) {
+    match command {
+        Command::Send(draft) | Command::Fresh(draft) => draft.reply.error(&error),
+        Command::Mark(mark) => mark.reply.error(&error),
+        Command::View { answer, .. } | Command::Open { answer, .. } => drop(answer.send(Err(error))),
+        Command::Members { answer, .. } => drop(answer.send(Err(error))),
+        Command::Invite { answer, .. } => drop(answer.send(Err(error))),
+        Command::Settle { .. } => {}
+    }
+}
+
+/// Answers the drafts of a batch that was not appended.
+pub fn refuse_batch(batch: Batch, error: &Error) {
+    for entry in batch.entries {
+        match entry {
+            Entry::Accept { draft, .. } => draft.reply.error(error),
+            Entry::Refuse { draft, error } => draft.reply.error(&error),
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! One conversation's place in its shard: what waits for it, what is under way, and how it goes on.
+//!
+//! Commands are worked off in their order. Sends gather into one batch until something else must come first;
+//! while the batch commits the conversation is busy, and the next one gathers.
+
+use super::{
+    Command, Draft, Mark, Ports,
+    clients::Filter,
+    conversation::State,
+    publish,
+    shard::{Done, Invited, Rise, Turn, refuse, refuse_batch},
+    storage::{self, Opened},
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use godwit_domain::{
+    conversation::{Change, Head, Kind, Marks, Role},
+    id::{ConversationId, UserId},
+    message::{Accepted, Content, Message},
+    tables::{Append, Appended},
+    waist,
+};
+use godwit_protocol::{
+    error::{Code, Error},
+    object,
+};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+/// Messages that one append may carry.
+const BATCH_MAX: usize = 1024;
+
+/// See the module.
+#[derive(Default)]
+pub struct Slot {
+    /// The conversation, once loaded.
+    pub state: Option<State>,
+    /// Something is under way that must be finished before anything else begins.
+    pub busy: bool,
+    /// What waits, in order.
+    pub waiting: VecDeque<Command>,
+}
+
+/// Drafts of one conversation that are answered together.
+pub struct Batch {
+    pub conversation: ConversationId,
+    /// What is appended; taken when that begins.
+    pub append: Option<Append>,
+    /// In the order of arrival.
+    pub entries: Vec<Entry>,
+}
+
+/// What becomes of a draft when its batch is durable.
+pub enum Entry {
+    Accept { draft: Box<Draft>, message: Arc<Message> },
+    Refuse { draft: Box<Draft>, error: Error },
+}
+
+/// Why gathering stops at a draft.
+enum Stop {
+    /// The batch is as large as it may be.
+    Full,
+    /// The client ids of the conversation must be read.
+    Clients,
+    /// Storage must say what this client id was answered.
+    LookUp,
+}
+
+impl Slot {
+    /// Whether nothing would be lost by forgetting it.
+    pub fn is_idle(&self) -> bool {
+        let stored = self.state.as_ref().is_none_or(|state| state.unstored.is_empty());
+        !self.busy && self.waiting.is_empty() && stored
+    }
+
+    /// Whether it holds nothing at all: the place of a conversation that does not exist.
+    pub fn is_vacant(&self) -> bool {
+        self.state.is_none() && self.is_idle()
+    }
+
+    /// Works off what waits, as far as it can be without storage.
+    pub fn advance(&mut self, conversation: ConversationId, turn: &mut Turn<'_>) {
+        if self.busy {
+            return;
+        }
+        let mut batch = Batch { conversation, append: None, entries: Vec::new() };
+        while let Some(command) = self.waiting.pop_front() {
+            let Some(state) = &mut self.state else {
+                self.waiting.push_front(command);
+                self.load(conversation, turn);
+                return;
+            };
+            match command {
+                Command::Send(draft) => {
+                    let gathered = gather(state, draft, true, &mut batch, turn);
+                    if let Err((draft, stop)) = gathered {
+                        self.waiting.push_front(Command::Send(draft));
+                        self.stop(conversation, stop, &batch, turn);
+                        break;
+                    }
+                }
+                Command::Fresh(draft) => {
+                    if let Err((draft, stop)) = gather(state, draft, false, &mut batch, turn) {
+                        self.waiting.push_front(Command::Fresh(draft));
+                        self.stop(conversation, stop, &batch, turn);
+                        break;
+                    }
+                }
+                Command::Mark(mark) => begin_mark(state, mark, turn),
+                Command::View { user, answer, .. } => drop(answer.send(state.view(user))),
+                Command::Members { user, page, answer, .. } => {
+                    let page = || state.members_after(page.after).take(page.limit).cloned().collect();
+                    drop(answer.send(state.member(user).map(|_| page())));
+                }
+                Command::Open { opening, answer } => {
+                    drop(answer.send(state.view(opening.meta.created_by)));
+                }
+                Command::Invite { .. } if batch.append.is_some() => {
+                    self.waiting.push_front(command);
+                    break;
+                }
+                Command::Invite { by, users, answer, .. } => {
+                    match invitation(state, by, &users, turn.ports) {
+                        Ok(Some(change)) => {
+                            let head = state.head;
+                            self.busy = true;
+                            let (tables, at) = (turn.ports.conversations.clone(), turn.ports.clock.now());
+                            let work = async move {
+                                let result = tables.change(conversation, Some(head), &change, at).await;
+                                Done::Invited(Box::new(Invited { conversation, by, change, answer, result }))
+                            };
+                            turn.work.push(work.boxed());
+                            break;
+                        }
+                        Ok(None) => drop(answer.send(Ok(state.head.last_rev))),
+                        Err(error) => drop(answer.send(Err(error))),
+                    }
+                }
+                Command::Settle { .. } => {}
+            }
+        }
+        if batch.append.is_some() {
+            self.busy = true;
+            turn.appends.push(batch);
+        } else {
+            // Nothing before these waits for storage: they are answered at once.
+            batch.entries.into_iter().for_each(|entry| {
+                if let Entry::Refuse { draft, error } = entry {
+                    draft.reply.error(&error);
+                }
+            });
+        }
+    }
+
+    /// Asks storage for what the first waiting draft needs, unless a batch has to be committed before.
+    fn stop(&mut self, conversation: ConversationId, stop: Stop, batch: &Batch, turn: &Turn<'_>) {
+        let Some(state) = &self.state else { return };
+        if batch.append.is_some() {
+            return;
+        }
+        let (ports, head) = (turn.ports.clone(), state.head);
+        match stop {
+            Stop::Full => {}
+            Stop::Clients => {
+                self.busy = true;
+                let work = async move {
+                    let now = ports.clock.now();
+                    Done::Clients(conversation, storage::clients(&ports, conversation, head, now).await)
+                };
+                turn.work.push(work.boxed());
+            }
+            Stop::LookUp => {
+                let Some(Command::Send(draft)) = self.waiting.front() else { return };
+                let (sender, client) = (draft.sender.id, draft.client_id);
+                self.busy = true;
+                let work = async move {
+                    let found = storage::accepted(&ports, conversation, head, sender, client).await;
+                    Done::LookedUp(conversation, found)
+                };
+                turn.work.push(work.boxed());
+            }
+        }
+    }
+
+    fn load(&mut self, conversation: ConversationId, turn: &Turn<'_>) {
+        self.busy = true;
+        let ports = turn.ports.clone();
+        let work = async move {
+            let result = storage::load(&ports, conversation).await;
+            Done::Loaded(conversation, result)
+        };
+        turn.work.push(work.boxed());
+    }
+
+    /// Storage has said what the conversation is.
+    pub fn loaded(
+        &mut self,
+        conversation: ConversationId,
+        result: Result<Option<State>, waist::Error>,
+        ports: &Ports,
+    ) -> Option<BoxFuture<'static, Done>> {
+        match result {
+            Ok(Some(state)) => self.state = Some(state),
+            Ok(None) => return self.missing(conversation, ports),
+            Err(error) => self.failed(&error, ports),
+        }
+        None
+    }
+
+    /// There is no such conversation: the first that waits makes it, or is told so.
+    fn missing(
+        &mut self,
+        conversation: ConversationId,
+        ports: &Ports,
+    ) -> Option<BoxFuture<'static, Done>> {
+        let ports = ports.clone();
+        let work = match self.waiting.front() {
+            Some(Command::Open { opening, .. }) => {
+                let opening = (**opening).clone();
+                async move { Done::Opened(conversation, storage::open(&ports, opening).await) }.boxed()
+            }
+            Some(Command::Send(draft)) if draft.refusal.is_none() && draft.to.is_some() => {
+                let (sender, session) = (draft.sender.clone(), draft.session);
+                let peer = draft.to?;
+                let work = async move {
+                    let opening = storage::opening(&ports, sender, peer, session).await?;
+                    storage::open(&ports, opening).await
+                };
+                work.map(move |result| Done::Opened(conversation, result)).boxed()
+            }
+            _ => {
+                if let Some(command) = self.waiting.pop_front() {
+                    let refusal = match &command {
+                        Command::Send(draft) => draft.refusal.clone(),
+                        _ => None,
+                    };
+                    refuse(command, refusal.unwrap_or_else(Error::not_found));
+                }
+                return None;
+            }
+        };
+        self.busy = true;
+        Some(work)
+    }
+
+    /// Storage has made the conversation, or not.
+    pub fn opened(&mut self, result: Result<Option<Opened>, Error>, ports: &Ports) {
+        match result {
+            Ok(Some(opened)) => {
+                publish::opened(&opened, ports);
+                self.state = Some(opened.state);
+            }
+            // It came to be meanwhile: it is loaded like any other.
+            Ok(None) => {}
+            Err(error) => {
+                if let Some(command) = self.waiting.pop_front() {
+                    refuse(command, error);
+                }
+            }
+        }
+    }
+
+    /// Storage has said which client ids were used lately.
+    pub fn clients_read(&mut self, result: Result<Filter, waist::Error>, ports: &Ports) {
+        match (result, &mut self.state) {
+            (Ok(filter), Some(state)) => state.clients = Some(filter),
+            (Ok(_), None) => {}
+            (Err(error), _) => self.failed(&error, ports),
+        }
+    }
+
+    /// Storage has said what the first draft's client id was answered.
+    pub fn looked_up(&mut self, result: Result<Option<Accepted>, waist::Error>, ports: &Ports) {
+        let draft = match self.waiting.pop_front() {
+            Some(Command::Send(draft)) => draft,
+            Some(other) => return self.waiting.push_front(other),
+            None => return,
+        };
+        match result {
+            Ok(None) => self.waiting.push_front(Command::Fresh(draft)),
+            Ok(Some(accepted)) if accepted.content_hash == draft.content_hash => {
+                ports.metrics.duplicates.inc();
+                draft.reply.ok(&object::Sent {
+                    conversation: draft.conversation,
+                    seq: accepted.seq,
+                    sent_at: accepted.sent_at,
+                    duplicate: true,
+                });
+            }
+            Ok(Some(_)) => {
+                let text = "this client_id was used for another message";
+                draft.reply.error(&Error::new(Code::ClientIdReused, text).field("client_id"));
+            }
+            Err(error) => {
+                ports.metrics.store_failures.inc();
+                tracing::error!(%error, conversation = %draft.conversation, "a client id could not be looked up");
+                draft.reply.error(&error.into());
+            }
+        }
+    }
+
+    /// A batch is durable, or not.
+    pub fn appended(&mut self, batch: Batch, outcome: Appended, ports: &Ports) {
+        match outcome {
+            Appended::Yes => {
+                for entry in batch.entries {
+                    match entry {
+                        Entry::Accept { draft, message } => self.accepted(*draft, message, ports),
+                        Entry::Refuse { draft, error } => draft.reply.error(&error),
+                    }
+                }
+            }
+            Appended::Stale => {
+                tracing::warn!(conversation = %batch.conversation, "the head was not as expected; loading again");
+                self.state = None;
+                for entry in batch.entries.into_iter().rev() {
+                    let draft = match entry {
+                        Entry::Accept { mut draft, message } => {
+                            draft.content = message.content.clone();
+                            draft.verdict = message.verdict.clone();
+                            draft
+                        }
+                        Entry::Refuse { mut draft, error } => {
+                            draft.refusal = Some(error);
+                            draft
+                        }
+                    };
+                    self.waiting.push_front(Command::Send(draft));
+                }
+            }
+            Appended::Unknown(cause) => {
+                tracing::error!(%cause, conversation = %batch.conversation, "the outcome of a commit is not known");
+                ports.metrics.store_failures.inc();
+                self.state = None;
+                let text = "whether this took effect is not known; the same client_id settles it";
+                refuse_batch(batch, &Error::new(Code::UnknownOutcome, text));
+            }
+            Appended::Refused(error) => {
+                tracing::error!(%error, conversation = %batch.conversation, "a commit was refused");
+                ports.metrics.store_failures.inc();
+                self.state = None;
+                refuse_batch(batch, &error.into());
+            }
+        }
+    }
+
+    fn accepted(&mut self, draft: Draft, message: Arc<Message>, ports: &Ports) {
+        ports.metrics.messages.inc();
+        let (conversation, seq, sent_at) = (message.conversation, message.seq, message.sent_at);
+        draft.reply.ok(&object::Sent { conversation, seq, sent_at, duplicate: false });
+        if let Some(state) = &mut self.state {
+            state.head = Head { last_seq: seq, changed_at: state.head.changed_at.max(sent_at), ..state.head };
+            state.raise_by_sending(message.sender, seq);
+            publish::message(state, &message, draft.session, ports);
+            state.last = Some(message);
+        }
+    }
+
+    /// People were invited, or not.
+    pub fn invited(&mut self, invited: Invited, ports: &Ports) {
+        let Invited { conversation, by, change, answer, result } = invited;
+        match (result, &mut self.state) {
+            (Ok(Some((head, revisions))), Some(state)) => {
+                let newcomers: Vec<_> = match &change {
+                    Change::Invite { members, .. } => members.iter().map(|member| member.user).collect(),
+                    Change::Create { .. } => Vec::new(),
+                };
+                state.apply(change, head);
+                publish::invited(state, &newcomers, &revisions, ports);
+                drop(answer.send(Ok(head.last_rev)));
+            }
+            (Ok(_), state) => {
+                *state = None;
+                let users = match change {
+                    Change::Invite { members, .. } => members.iter().map(|member| member.user).collect(),
+                    Change::Create { .. } => Vec::new(),
+                };
+                self.waiting.push_front(Command::Invite { conversation, by, users, answer });
+            }
+            (Err(error), state) => {
+                ports.metrics.store_failures.inc();
+                tracing::error!(%error, %conversation, "an invitation was not carried out");
+                // How far it came is found by loading again, which finishes it.
+                *state = None;
+                drop(answer.send(Err(error.into())));
+            }
+        }
+    }
+
+    /// Storage cannot serve this conversation: everyone who waits is told so.
+    fn failed(&mut self, error: &waist::Error, ports: &Ports) {
+        ports.metrics.store_failures.inc();
+        tracing::error!(%error, waiting = self.waiting.len(), "a conversation could not be read");
+        self.state = None;
+        for command in self.waiting.drain(..) {
+            refuse(command, error.clone().into());
+        }
+    }
+}
+
+/// Gives the draft its number within the batch, or its refusal its place.
+fn gather(
+    state: &mut State,
+    mut draft: Box<Draft>,
+    check: bool,
+    batch: &mut Batch,
+    turn: &Turn<'_>,
+) -> Result<(), (Box<Draft>, Stop)> {
+    let made_at = draft.client_id.made_at().unwrap_or_default();
+    let now = turn.ports.clock.now();
+    let (head, next_sent_at, allowed) = (state.head, state.next_sent_at(now), state.may_send(draft.sender.id));
+    let Some(clients) = &mut state.clients else { return Err((draft, Stop::Clients)) };
+    if check && clients.may_contain(draft.sender.id, draft.client_id, made_at) {
+        return Err((draft, Stop::LookUp));
+    }
+    let refusal = draft.refusal.take();
+    if let Some(error) = refusal.or(allowed.err()) {
+        batch.entries.push(Entry::Refuse { draft, error });
+        return Ok(());
+    }
+    let gathered = batch.append.as_ref().map_or(&[][..], |append| &append.messages);
+    let last = gathered.last().map(|(last, _)| last);
+    let seq = last.map_or(head.last_seq, |last| last.seq).next();
+    let bucket_end = turn.ports.conversations.bucket_end(head.last_seq.next());
+    if seq > bucket_end || gathered.len() >= BATCH_MAX {
+        return Err((draft, Stop::Full));
+    }
+    let sent_at = last.map_or(next_sent_at, |last| now.max(last.sent_at));
+    clients.insert(draft.sender.id, draft.client_id, seq, bucket_end, now);
+    let message = Arc::new(Message {
+        conversation: draft.conversation,
+        seq,
+        sender: draft.sender.id,
+        client_id: draft.client_id,
+        sent_at,
+        content: std::mem::replace(&mut draft.content, Content::text(String::new())),
+        via: None,
+        verdict: std::mem::take(&mut draft.verdict),
+    });
+    let append = batch.append.get_or_insert_with(|| Append {
+        conversation: draft.conversation,
+        head,
+        changed_at: head.changed_at,
+        messages: Vec::new(),
+    });
+    append.changed_at = append.changed_at.max(sent_at);
+    append.messages.push((message.clone(), draft.content_hash));
+    batch.entries.push(Entry::Accept { draft, message });
+    Ok(())
+}
+
+fn begin_mark(state: &State, mark: Mark, turn: &mut Turn<'_>) {
+    if let Err(error) = state.member(mark.user) {
+        return mark.reply.error(&error);
+    }
+    let before = state.marks(mark.user);
+    let seq = mark.seq.min(state.head.last_seq);
+    let to = Marks {
+        received: before.received.max(seq),
+        read: if mark.read { before.read.max(seq) } else { before.read },
+    };
+    // A mark that rose by sending counts as told only when it is durable.
+    if to == before && !state.unstored.contains(&mark.user) {
+        return mark.reply.ok(&publish::marked(to));
+    }
+    turn.rises.push(Rise { mark, to });
+}
+
+/// The change that an invitation asks for; `None` where everyone is in already.
+fn invitation(
+    state: &State,
+    by: UserId,
+    users: &[UserId],
+    ports: &Ports,
+) -> Result<Option<Change>, Error> {
+    let member = state.member(by)?;
+    if state.meta.kind == Kind::Direct {
+        return Err(Error::invalid("conversation", "nobody can be invited into a direct conversation"));
+    }
+    if member.role < Role::Admin {
+        return Err(Error::new(Code::Forbidden, "admins and owners invite, you are neither"));
+    }
+    let Head { last_seq, last_rev, .. } = state.head;
+    let now = ports.clock.now();
+    let mut seen = HashSet::new();
+    let outside = |user: &&UserId| seen.insert(**user) && state.known(**user).is_none_or(|known| !known.present());
+    let members: Vec<_> = users
+        .iter()
+        .filter(outside)
+        .map(|user| {
+            let mut member = storage::newcomer(*user, Role::Member, last_seq, last_rev, now);
+            if let Some(known) = state.known(*user) {
+                member.intervals.splice(0..0, known.intervals.iter().copied());
+            }
+            member
+        })
+        .collect();
+    let count = state.audience.len() + members.len();
+    if count > ports.limits.members_max {
+        let text = format!("the group would have {count} members, the limit is {}", ports.limits.members_max);
+        return Err(Error::invalid("users", text));
+    }
+    Ok((!members.is_empty()).then_some(Change::Invite { by, members, at_seq: last_seq }))
+}

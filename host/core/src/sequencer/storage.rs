@@ -1,0 +1,127 @@
+//! What a shard asks of storage, as futures that own all they need, so that the shard's loop never waits for one.
+
+use super::{
+    Opening, Ports,
+    clients::{Filter, LOOK_BACK_MS},
+    conversation::{State, TAIL},
+};
+use godwit_domain::{
+    conversation::{Change, Head, History, Interval, Kind, Member, Meta, Role, direct_id},
+    id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
+    message::Accepted,
+    tables::Loaded,
+    time::Ms,
+    user::User,
+    waist,
+};
+use godwit_protocol::error::{Code, Error};
+use std::sync::Arc;
+
+/// The most bytes of bodies that loading a conversation reads.
+const TAIL_BYTES_MAX: usize = 256 * 1024;
+
+/// The conversation as storage has it, or `None`.
+pub async fn load(ports: &Ports, conversation: ConversationId) -> Result<Option<State>, waist::Error> {
+    let tables = &ports.conversations;
+    let Some(loaded) = tables.load(conversation).await? else { return Ok(None) };
+    let marks = tables.marks(conversation).await?;
+    let last = loaded.head.last_seq;
+    let tail = if last == Seq::ZERO {
+        Vec::new()
+    } else {
+        let first = Seq(last.0.saturating_sub(TAIL - 1).max(1));
+        tables.messages(conversation, first..=last, true, TAIL_BYTES_MAX).await?
+    };
+    Ok(Some(State::new(loaded, marks, tail)))
+}
+
+/// A conversation that was just made.
+pub struct Opened {
+    pub state: State,
+    /// As in [`Opening::users`].
+    pub users: Vec<Arc<User>>,
+    pub session: SessionId,
+}
+
+/// Makes the conversation; `None` where it came to be meanwhile.
+pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Error> {
+    let Opening { meta, members, users, session } = opening;
+    let (conversation, at) = (meta.id, meta.created_at);
+    let change = Change::Create { meta, members };
+    let Some((head, _)) = ports.conversations.change(conversation, None, &change, at).await? else {
+        return Ok(None);
+    };
+    let Change::Create { meta, members } = change else { return Ok(None) };
+    let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
+    state.clients = Some(Filter::empty());
+    Ok(Some(Opened { state, users, session }))
+}
+
+/// What opens the direct conversation of a sender with a peer who is known by id alone.
+pub async fn opening(
+    ports: &Ports,
+    sender: Arc<User>,
+    peer: UserId,
+    session: SessionId,
+) -> Result<Opening, Error> {
+    let peer = if peer == sender.id {
+        sender.clone()
+    } else {
+        match ports.accounts.account(peer).await? {
+            Some(account) => Arc::new(account.user),
+            None => return Err(unknown_user(peer)),
+        }
+    };
+    Ok(direct(&sender, &peer, session, ports.clock.now()))
+}
+
+/// The error that names a user whom nobody knows.
+pub fn unknown_user(user: UserId) -> Error {
+    Error::new(Code::UnknownUser, format!("no user has the id {user}"))
+}
+
+/// The opening of a direct conversation.
+pub fn direct(user: &Arc<User>, peer: &Arc<User>, session: SessionId, now: Ms) -> Opening {
+    let mut users = vec![user.clone()];
+    if peer.id != user.id {
+        users.push(peer.clone());
+    }
+    let meta = Meta {
+        id: direct_id(user.id, peer.id),
+        kind: Kind::Direct,
+        title: None,
+        history: History::All,
+        created_by: user.id,
+        created_at: now,
+    };
+    let members = users.iter().map(|user| newcomer(user.id, Role::Member, Seq::ZERO, Rev::ZERO, now)).collect();
+    Opening { meta, members, users, session }
+}
+
+/// A member who is in from now on.
+pub fn newcomer(user: UserId, role: Role, after_seq: Seq, after_rev: Rev, now: Ms) -> Member {
+    Member { user, role, joined_at: now, intervals: vec![Interval { after_seq, after_rev, until: None }] }
+}
+
+/// The client ids of the conversation's recent buckets.
+pub async fn clients(
+    ports: &Ports,
+    conversation: ConversationId,
+    head: Head,
+    now: Ms,
+) -> Result<Filter, waist::Error> {
+    let recent = ports.conversations.recent_clients(conversation, head, now.minus(LOOK_BACK_MS)).await?;
+    Ok(Filter::new(&recent, |seq| ports.conversations.bucket_end(seq)))
+}
+
+/// What this client id was answered before.
+pub async fn accepted(
+    ports: &Ports,
+    conversation: ConversationId,
+    head: Head,
+    sender: UserId,
+    client: ClientId,
+) -> Result<Option<Accepted>, waist::Error> {
+    let opened_before = client.made_at().unwrap_or_default().minus(LOOK_BACK_MS);
+    ports.conversations.accepted(conversation, head, sender, client, opened_before).await
+}
