@@ -193,7 +193,8 @@ export class Client extends Emitter {
    * @returns {Promise<object>} The message as accepted; fails with the refusal.
    */
   send(message) {
-    const entry = this.#outbox.add(message);
+    const seen_seq = this.#timelines.get(message.conversation)?.newest ?? 0;
+    const entry = this.#outbox.add({ ...message, seen_seq });
     const settled = new Promise((resolve, reject) => this.#settling.set(entry.client_id, { resolve, reject }));
     // Who listens to events alone need not handle the promise as well.
     settled.catch(() => {});
@@ -403,7 +404,11 @@ export class Client extends Emitter {
 
   #revision(revision) {
     const conversation = this.conversations.get(revision.conversation);
-    if (conversation && revision.rev > conversation.last_rev) conversation.last_rev = revision.rev;
+    if (conversation && revision.rev > conversation.last_rev) {
+      conversation.last_rev = revision.rev;
+      // Who is in is the host's to say: in a large group a list of members would not even tell.
+      if (revision.join) this.#ask(revision.conversation);
+    }
     this.emit("revision", revision);
   }
 

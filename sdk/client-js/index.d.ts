@@ -146,6 +146,8 @@ export interface Entry extends Draft {
   client_id: string;
   /** When it was written. */
   at: number;
+  /** The newest number that was here then: where it stands among the messages. */
+  seen_seq: number;
   state: "waiting" | "sending" | "refused";
   /** Why, of a refused one. */
   error?: { code: string; message: string; field: string | null };

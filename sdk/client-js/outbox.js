@@ -6,7 +6,7 @@ import { clientId } from "./id.js";
 
 const PREFIX = "outbox/";
 // These fields of an entry are its own; all others are the request's.
-const OWN_FIELDS = ["state", "error", "at"];
+const OWN_FIELDS = ["state", "error", "at", "seen_seq"];
 
 /** What was written and is not settled. */
 export class Outbox {

@@ -129,13 +129,18 @@ test("a newcomer is told of the group and its revisions are heard", async (t) =>
   const host = await hostFor(t);
   const { anna, ben } = await pair(t, host);
   const group = await anna.client.createGroup({ title: "Two", members: [] });
+  const phone = await connected(t, host, anna.auth);
   await anna.client.send({ conversation: group.id, body: "before" });
   const told = heard(ben.client, "conversation", ({ kind }) => kind === "group");
   const revision = heard(anna.client, "revision");
   const after = await anna.client.invite(group.id, [ben.user.id]);
   assert.equal((await told).unread, 0);
   assert.equal((await revision).join.user, ben.user.id);
+  await until(phone.client, "conversation", () => phone.client.conversations.get(group.id).members.length === 2);
   assert.deepEqual(after.members, [anna.user.id, ben.user.id]);
+  await ben.client.older(group.id);
+  assert.deepEqual(bodies(ben.client, group.id), [], "what was sent before is not for newcomers");
+  assert.ok(ben.client.isComplete(group.id));
   assert.deepEqual((await ben.client.members(group.id)).map(({ role }) => role), ["owner", "member"]);
 });
 

@@ -207,7 +207,7 @@ class Host {
   #make(id, fields, creator, others, later, session) {
     let conversation = this.#conversations.get(id);
     if (!conversation) {
-      const join = (role) => ({ role, read_seq: 0, received_seq: 0, joined_at: Date.now() });
+      const join = (role) => ({ role, since: 0, read_seq: 0, received_seq: 0, joined_at: Date.now() });
       const members = new Map([[creator, join("owner")], ...others.map((user) => [user, join("member")])]);
       conversation = { id, ...fields, members, messages: [], byClient: new Map(), revisions: members.size, updated_at: this.#tick() };
       this.#conversations.set(id, conversation);
@@ -249,7 +249,7 @@ class Host {
     const conversation = this.#find(session, id);
     const mark = conversation.messages.length;
     for (const user of users.filter((user) => !conversation.members.has(user))) {
-      conversation.members.set(user, { role: "member", read_seq: mark, received_seq: mark, joined_at: Date.now() });
+      conversation.members.set(user, { role: "member", since: mark, read_seq: mark, received_seq: mark, joined_at: Date.now() });
       conversation.revisions += 1;
       const what = { conversation: id, rev: conversation.revisions, at_seq: mark, by: session.user, at: Date.now(), join: { user, role: "member" } };
       for (const member of conversation.members.keys()) later(member, { revision: what });
@@ -297,10 +297,14 @@ class Host {
   }
 
   history(session, { conversation: id, after_seq, before_seq, limit = 50 }) {
-    const { messages } = this.#find(session, id);
+    const { messages, members } = this.#find(session, id);
+    const { since } = members.get(session.user);
     const range = messages.filter(({ seq }) => seq > (after_seq ?? 0) && seq < (before_seq ?? Infinity));
     const page = after_seq === undefined ? range.slice(-limit) : range.slice(0, limit);
-    return { messages: page, gone: [], as_of_rev: 0, more: range.length > page.length };
+    const visible = page.filter(({ seq }) => seq > since);
+    const hidden = page.slice(0, page.length - visible.length);
+    const gone = hidden.length > 0 ? [{ from: hidden[0].seq, to: hidden.at(-1).seq, why: "not_visible" }] : [];
+    return { messages: visible, gone, as_of_rev: 0, more: range.length > page.length };
   }
 
   received(session, { conversation, seq }, later) {
