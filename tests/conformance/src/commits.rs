@@ -4,7 +4,7 @@ use crate::{
     Subject, absent, batch, bytes, commit_one, equals, fill, get, here, keys, open, partition, put, row,
     whole,
 };
-use godwit_domain::waist::{Batch, Outcome, Space, Store};
+use godwit_domain::waist::{Batch, Consistency, Outcome, Space, Store};
 use std::sync::Arc;
 
 /// Puts and deletes of a batch happen together.
@@ -156,7 +156,9 @@ pub async fn concurrent_commits_lose_no_update(subject: &mut impl Subject) {
     let add = |store: Arc<dyn Store>| async move {
         for _ in 0..TIMES {
             loop {
-                let before = get(&*store, &here(), "n").await.expect("the counter stands");
+                let before = store.get(here(), bytes("n"), Consistency::Committed).await;
+                let before = before.expect("the read is answered").expect("the counter stands");
+                let before = String::from_utf8_lossy(&before).into_owned();
                 let after = (before.parse::<usize>().expect("a number") + 1).to_string();
                 let step = batch(&here(), vec![equals("n", &before)], vec![put("n", &after)]);
                 match commit_one(&*store, step).await {
