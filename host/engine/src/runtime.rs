@@ -34,7 +34,6 @@ pub(crate) fn config() -> Config {
         .concurrency_support(false)
         // The compiling process is one of the machine's many tasks, and may not start threads.
         .parallel_compilation(false)
-        .wasm_threads(false)
         .wasm_memory64(false);
     config
 }

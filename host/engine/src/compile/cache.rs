@@ -94,7 +94,7 @@ impl Cache {
     }
 
     fn seal(&self, digest: Digest, artefact: &[u8]) -> Hmac<Sha256> {
-        let mut seal = <Hmac<Sha256> as KeyInit>::new(&self.key.into());
+        let mut seal = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
         seal.update(&digest.0);
         seal.update(self.engine.as_bytes());
         seal.update(artefact);
@@ -108,7 +108,7 @@ fn key(path: &Path) -> io::Result<[u8; 32]> {
     match fs::File::open(path) {
         Ok(mut file) => file.read_exact(&mut key).map(|()| key),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            getrandom::fill(&mut key).map_err(io::Error::other)?;
+            getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
             let fresh = path.with_extension("new");
             let mut file =
                 fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
