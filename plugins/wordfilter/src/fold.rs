@@ -68,6 +68,9 @@ impl Folding {
     }
 
     fn fold_into(self, folded: &mut Vec<(char, u32)>, part: char, at: u32) {
+        if part.is_ascii() {
+            return folded.push((if self.case { part.to_ascii_lowercase() } else { part }, at));
+        }
         if is_invisible(part) || self.accents && is_accent(part) {
             return;
         }
