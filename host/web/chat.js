@@ -51,6 +51,9 @@ export function startChat(auth) {
 
   for (const event of ["conversation", "user", "reset", "outbox", "receipt"]) client.on(event, draw);
   for (const event of ["timeline", "outbox", "conversation", "receipt", "user"]) client.on(event, messages.draw);
+  client.on("message", (message) => {
+    if (message.conversation === shownId && message.sender !== user.id) speak(client, message);
+  });
   addEventListener("hashchange", draw);
   addEventListener("online", () => client.wake());
   document.addEventListener("visibilitychange", () => {
@@ -107,6 +110,11 @@ function drawMe(user) {
 function drawTitle(client) {
   const unread = client.list.reduce((sum, conversation) => sum + conversation.unread, 0);
   document.title = unread > 0 ? `(${unread}) Godwit` : "Godwit";
+}
+
+// The list of messages is no live region: older ones that are loaded above would be read out as well.
+function speak(client, { sender, body }) {
+  byId("spoken").textContent = `${nameOf(client.person(sender))}: ${body}`;
 }
 
 function drawHeader(client, conversation) {

@@ -29,6 +29,7 @@ export class Client extends Emitter {
   #wantedUsers = [];
   #askedUsers = new Set();
   #settling = new Map();
+  #unreviewed = new Map();
   #cursor = null;
   #more = null;
   #keepMessages;
@@ -267,6 +268,7 @@ export class Client extends Emitter {
     for (const id of this.#timelines.keys()) this.#catchUp(id);
     this.#outbox.online();
     this.#marks.online();
+    for (const id of [...this.#unreviewed.keys()]) this.#review(id);
   }
 
   // What is known but was not among those told now may have gone on in the meantime: ask for it.
@@ -317,6 +319,12 @@ export class Client extends Emitter {
     conversation.last_seq = message.seq;
     conversation.last_message = message;
     conversation.updated_at = message.sent_at;
+    if (message.sender === this.user.id) {
+      // Sending raises one's own marks, but only where they stood at the number before.
+      for (const mark of ["read_seq", "received_seq"]) {
+        if (conversation[mark] === message.seq - 1) conversation[mark] = message.seq;
+      }
+    }
     conversation.unread = conversation.last_seq - conversation.read_seq;
     this.emit("conversation", conversation);
   }
@@ -339,7 +347,7 @@ export class Client extends Emitter {
     if (this.#gapTimers.has(id)) return;
     const look = () => {
       this.#gapTimers.delete(id);
-      if (this.#timelines.get(id)?.gap) this.#catchUp(id);
+      this.#catchUp(id);
     };
     this.#gapTimers.set(id, setTimeout(look, this.#gapMs));
   }
@@ -364,21 +372,36 @@ export class Client extends Emitter {
   #sent(entry, { conversation: id, seq, sent_at }) {
     const { client_id, body, kind = "text", reply_to, thread, mentions } = entry;
     const message = { conversation: id, seq, sender: this.user.id, client_id, sent_at, kind, body, reply_to, thread, mentions };
-    const conversation = this.conversations.get(id);
-    if (conversation) {
-      // Sending raises one's own marks only where they stood at the number before.
-      const marks = {};
-      if (conversation.read_seq === seq - 1) marks.read_seq = seq;
-      if (conversation.received_seq === seq - 1) marks.received_seq = seq;
-      this.#raise(id, marks);
+    if (this.conversations.has(id)) {
       this.#news(message);
       this.#take(message);
+      this.#unreviewed.set(id, Math.min(seq, this.#unreviewed.get(id) ?? seq));
+      if (!this.outbox.some((other) => other.conversation === id && other.state !== "refused")) this.#review(id);
     } else {
       this.#ask(id, seq - 1);
     }
     this.emit("sent", { entry, message });
     this.#settling.get(client_id)?.resolve(message);
     this.#settling.delete(client_id);
+  }
+
+  // A plugin may have rewritten what was sent, and the answer does not say so. Once per burst of own messages what became
+  // of them is looked up, so that their sender sees what the others see.
+  #review(id) {
+    const first = this.#unreviewed.get(id);
+    this.#unreviewed.delete(id);
+    this.#link.call("history", { conversation: id, after_seq: first - 1, limit: PAGE_MAX }, (error, page) => {
+      // Looked up again with the next burst or the next session.
+      if (error) return void this.#unreviewed.set(id, first);
+      const changed = page.messages.filter((message) => this.#timelines.get(id)?.amend(message));
+      const conversation = this.conversations.get(id);
+      for (const message of changed) {
+        if (conversation?.last_message?.seq === message.seq) conversation.last_message = message;
+      }
+      if (changed.length === 0) return;
+      this.emit("timeline", id);
+      this.emit("conversation", conversation);
+    });
   }
 
   #refused(entry, { code, message, field }) {

@@ -146,7 +146,7 @@ export class Link {
   }
 
   #retry(detail) {
-    const delay = this.#backoff.next();
+    const delay = Math.max(this.#backoff.next(), detail.error?.retryAfterMs ?? 0);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#dial(), delay);
     if (!this.#current) this.#set("waiting", { ...detail, retryAt: Date.now() + delay });

@@ -12,7 +12,7 @@ export class Marks {
   /**
    * @param {object} options
    * @param {(name: string, payload: object, done: (error: any, ok?: any) => void) => void} options.call
-   * @param {(conversation: string) => {received_seq: number, read_seq: number}} options.known What the host has.
+   * @param {(conversation: string) => {received_seq: number, read_seq: number} | undefined} options.known What the host has.
    * @param {(conversation: string, marks: {received_seq: number, read_seq: number}) => void} options.onMarked
    */
   constructor({ call, known, onMarked }) {
@@ -44,7 +44,8 @@ export class Marks {
 
   #flush(conversation) {
     const { received, read } = this.#wanted.get(conversation);
-    const known = this.#known(conversation);
+    // One that is no longer known has nothing to be told.
+    const known = this.#known(conversation) ?? { received_seq: Infinity, read_seq: Infinity };
     const [name, seq] =
       read > known.read_seq ? ["read", read] : received > known.received_seq ? ["received", received] : [null, 0];
     if (!name) {

@@ -48,6 +48,17 @@ export class Timeline {
   }
 
   /**
+   * Takes in a newer version of a message that is here.
+   * @returns {boolean} Whether it says something else than the one before.
+   */
+  amend(message) {
+    const index = this.messages.findLastIndex(({ seq }) => seq === message.seq);
+    if (index < 0 || this.messages[index].body === message.body) return false;
+    this.messages[index] = message;
+    return true;
+  }
+
+  /**
    * Takes in an answer to `history {after_seq: this.high}`.
    * @returns {object[]} The messages that joined the stretch, in order.
    */

@@ -39,6 +39,8 @@ class Host {
 
   /** Says why a body is refused: `{code, text}` or nothing. */
   moderate = () => null;
+  /** Rewrites a body. */
+  normalise = (body) => body;
   /** What befalls the coming `send`s, one each: an error, `drop` (the socket goes) or `silence` (no answer). */
   sendFaults = [];
   /** Every request that came in, by name. */
@@ -282,7 +284,7 @@ class Host {
     if (Buffer.byteLength(body) > this.hello.max_body_bytes) this.#refuse("too_large", `the body has ${Buffer.byteLength(body)} bytes, at most ${this.hello.max_body_bytes} are allowed`, { field: "body" });
     const reason = this.moderate(body);
     if (reason) this.#refuse("moderated", reason.text, { field: reason.code });
-    const message = { conversation: conversation.id, seq: messages.length + 1, sender: session.user, sent_at: this.#tick(), kind: "text", body };
+    const message = { conversation: conversation.id, seq: messages.length + 1, sender: session.user, sent_at: this.#tick(), kind: "text", body: this.normalise(body) };
     const marks = members.get(session.user);
     for (const mark of ["read_seq", "received_seq"]) if (marks[mark] === messages.length) marks[mark] = message.seq;
     messages.push(message);

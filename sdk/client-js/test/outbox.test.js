@@ -51,6 +51,20 @@ test("a refusal is told with code, field and text, and what follows is sent", as
   assert.deepEqual(anna.client.outbox, []);
 });
 
+test("what a plugin rewrote is what its sender sees, looked up once for a burst", async (t) => {
+  const host = await hostFor(t);
+  const { anna, ben, id } = await pair(t, host);
+  host.normalise = (body) => body.replace("darn", "****");
+  const looked = host.count("history");
+  for (const body of ["one", "darn it", "three"]) anna.client.send({ conversation: id, body });
+  const rewritten = ["one", "**** it", "three"];
+  await until(anna.client, "timeline", () => bodies(anna.client, id)[1] === rewritten[1]);
+  assert.deepEqual(bodies(anna.client, id), rewritten);
+  await until(ben.client, "timeline", () => bodies(ben.client, id).length === 3);
+  assert.deepEqual(bodies(ben.client, id), rewritten);
+  assert.equal(host.count("history"), looked + 1);
+});
+
 test("only what was refused can be discarded", async (t) => {
   const host = await hostFor(t);
   const { anna, id } = await pair(t, host);
