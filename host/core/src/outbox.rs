@@ -119,8 +119,9 @@ impl Outbox {
             }
             state.frames.push(reply);
             for (at, frame) in gathered {
-                let is_covered =
-                    at.is_some_and(|(conversation, seq)| covered.get(&conversation).is_some_and(|last| seq <= *last));
+                let is_covered = at.is_some_and(|(conversation, seq)| {
+                    covered.get(&conversation).is_some_and(|last| seq <= *last)
+                });
                 if is_covered {
                     state.bytes -= frame.len();
                 } else {
@@ -219,6 +220,16 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// The id of the request.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Answers with a frame that was made for this id.
+    pub fn frame(self, frame: Vec<u8>) {
+        self.send(frame);
+    }
+
     /// Answers with what was asked for.
     pub fn ok(self, payload: &impl Serialize) {
         let bytes = encode::ok(self.id, payload);

@@ -136,7 +136,12 @@ struct Recent {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { overall: Sliding::default(), here: LruCache::new(PLACES_MAX), bodies: Vec::new(), next_body: 0 }
+        Self {
+            overall: Sliding::default(),
+            here: LruCache::new(PLACES_MAX),
+            bodies: Vec::new(),
+            next_body: 0,
+        }
     }
 }
 

@@ -63,7 +63,11 @@ impl Registry {
 
     /// Adds a session.
     pub fn add(&self, entry: Arc<Entry>) {
-        self.stripe(entry.user).write().entry(entry.user).or_insert_with(|| Vec::with_capacity(1)).push(entry);
+        self.stripe(entry.user)
+            .write()
+            .entry(entry.user)
+            .or_insert_with(|| Vec::with_capacity(1))
+            .push(entry);
     }
 
     /// Removes a session.

@@ -43,7 +43,8 @@ impl Filter {
     pub fn new(recent: &[tables::Clients], end: impl Fn(Seq) -> Seq) -> Self {
         let mut filter = Self::empty();
         for clients in recent {
-            let hashes = clients.clients.iter().map(|(user, client, _)| filter.hash(*user, *client)).collect();
+            let hashes =
+                clients.clients.iter().map(|(user, client, _)| filter.hash(*user, *client)).collect();
             filter.buckets.push_front(Bucket {
                 end: end(clients.first_seq),
                 is_first: clients.first_seq <= Seq(1),

@@ -2,7 +2,7 @@
 //!
 //! Pure: it decides and changes memory; what is durable is the shard's to arrange.
 
-use super::clients::Filter;
+use super::{card::Card, clients::Filter};
 use godwit_domain::{
     conversation::{Change, Head, History, Kind, Marks, Member, Meta, Role},
     id::{Seq, UserId},
@@ -155,6 +155,12 @@ impl State {
             }
         }
         self.count_audience();
+    }
+
+    /// What filters are told.
+    pub fn card(&self) -> Card {
+        let members = self.members_after(None).map(|member| (member.user, (member.role, member.joined_at)));
+        Card { kind: self.meta.kind, title: self.meta.title.clone(), members: members.collect() }
     }
 
     /// Everyone who is in, after `after` in order of ids.

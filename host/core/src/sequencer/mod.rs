@@ -5,23 +5,19 @@
 //! commits, the next one gathers. Replies and pushes leave after the commit, in the order of arrival.
 //! Others hold a [`Handle`]; start with [`shard`] for the loop.
 
+mod card;
+mod clients;
+mod conversation;
+mod publish;
 mod shard;
 mod slot;
-mod conversation;
-mod clients;
 mod storage;
-mod publish;
 
+pub use card::{Card, Cards};
 pub use conversation::View;
 pub use storage::{direct, newcomer, unknown_user};
 
-use crate::{
-    limits,
-    metrics::Metrics,
-    outbox::Reply,
-    person::Judging,
-    registry::Router,
-};
+use crate::{limits, metrics::Metrics, outbox::Reply, person::Judging, registry::Router};
 use godwit_domain::{
     conversation::{Member, Meta},
     filter::Verdict,
@@ -48,6 +44,8 @@ pub struct Ports {
     pub conversations: Arc<dyn tables::Conversations>,
     /// Whom a direct conversation may be opened with.
     pub accounts: Arc<dyn tables::Accounts>,
+    /// Where shards lay out what filters are told.
+    pub cards: Arc<Cards>,
     /// The way to sessions.
     pub router: Arc<dyn Router>,
     /// The time.
@@ -119,11 +117,30 @@ enum Command {
     /// A draft of which storage has said that its client id is new.
     Fresh(Box<Draft>),
     Mark(Mark),
-    View { conversation: ConversationId, user: UserId, answer: Answer<View> },
-    Members { conversation: ConversationId, user: UserId, page: Page, answer: Answer<Vec<Member>> },
-    Open { opening: Box<Opening>, answer: Answer<View> },
-    Invite { conversation: ConversationId, by: UserId, users: Vec<UserId>, answer: Answer<Rev> },
-    Settle { done: oneshot::Sender<()> },
+    View {
+        conversation: ConversationId,
+        user: UserId,
+        answer: Answer<View>,
+    },
+    Members {
+        conversation: ConversationId,
+        user: UserId,
+        page: Page,
+        answer: Answer<Vec<Member>>,
+    },
+    Open {
+        opening: Box<Opening>,
+        answer: Answer<View>,
+    },
+    Invite {
+        conversation: ConversationId,
+        by: UserId,
+        users: Vec<UserId>,
+        answer: Answer<Rev>,
+    },
+    Settle {
+        done: oneshot::Sender<()>,
+    },
 }
 
 struct Page {

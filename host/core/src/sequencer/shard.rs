@@ -140,8 +140,7 @@ impl Shard {
 
     /// Lets every touched conversation go on as far as it can, then puts one round of writes in motion.
     fn turn(&mut self) {
-        let mut turn =
-            Turn { ports: &self.ports, work: &self.work, appends: Vec::new(), rises: Vec::new() };
+        let mut turn = Turn { ports: &self.ports, work: &self.work, appends: Vec::new(), rises: Vec::new() };
         for conversation in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(&conversation) {
                 slot.advance(conversation, &mut turn);
@@ -198,7 +197,8 @@ impl Shard {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Loaded(conversation, result) => {
-                let next = self.with_slot(conversation, |slot, ports| slot.loaded(conversation, result, ports));
+                let next =
+                    self.with_slot(conversation, |slot, ports| slot.loaded(conversation, result, ports));
                 self.work.extend(next.flatten());
             }
             Done::Opened(conversation, result) => {
@@ -229,7 +229,9 @@ impl Shard {
                 tracing::warn!(%error, marks = marks.len(), "marks could not be stored and will be tried again");
                 self.ports.metrics.store_failures.inc();
                 for (conversation, user, _) in marks {
-                    if let Some(state) = self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut()) {
+                    if let Some(state) =
+                        self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut())
+                    {
                         state.unstored.insert(user);
                         self.unstored.insert(conversation);
                     }
@@ -301,6 +303,7 @@ impl Shard {
                 self.slots.push(conversation, slot);
                 break;
             }
+            self.ports.cards.remove(conversation);
         }
         self.ports.metrics.conversations.set(self.slots.len() as i64);
     }

@@ -201,7 +201,10 @@ impl Slot {
         ports: &Ports,
     ) -> Option<BoxFuture<'static, Done>> {
         match result {
-            Ok(Some(state)) => self.state = Some(state),
+            Ok(Some(state)) => {
+                ports.cards.put(conversation, state.card());
+                self.state = Some(state);
+            }
             Ok(None) => return self.missing(conversation, ports),
             Err(error) => self.failed(&error, ports),
         }
@@ -209,11 +212,7 @@ impl Slot {
     }
 
     /// There is no such conversation: the first that waits makes it, or is told so.
-    fn missing(
-        &mut self,
-        conversation: ConversationId,
-        ports: &Ports,
-    ) -> Option<BoxFuture<'static, Done>> {
+    fn missing(&mut self, conversation: ConversationId, ports: &Ports) -> Option<BoxFuture<'static, Done>> {
         let ports = ports.clone();
         let work = match self.waiting.front() {
             Some(Command::Open { opening, .. }) => {
@@ -248,6 +247,7 @@ impl Slot {
     pub fn opened(&mut self, result: Result<Option<Opened>, Error>, ports: &Ports) {
         match result {
             Ok(Some(opened)) => {
+                ports.cards.put(opened.state.meta.id, opened.state.card());
                 publish::opened(&opened, ports);
                 self.state = Some(opened.state);
             }
@@ -367,6 +367,7 @@ impl Slot {
                     Change::Create { .. } => Vec::new(),
                 };
                 state.apply(change, head);
+                ports.cards.put(conversation, state.card());
                 publish::invited(state, &newcomers, &revisions, ports);
                 drop(answer.send(Ok(head.last_rev)));
             }
@@ -409,7 +410,8 @@ fn gather(
 ) -> Result<(), (Box<Draft>, Stop)> {
     let made_at = draft.client_id.made_at().unwrap_or_default();
     let now = turn.ports.clock.now();
-    let (head, next_sent_at, allowed) = (state.head, state.next_sent_at(now), state.may_send(draft.sender.id));
+    let (head, next_sent_at, allowed) =
+        (state.head, state.next_sent_at(now), state.may_send(draft.sender.id));
     let Some(clients) = &mut state.clients else { return Err((draft, Stop::Clients)) };
     if check && clients.may_contain(draft.sender.id, draft.client_id, made_at) {
         return Err((draft, Stop::LookUp));
@@ -468,12 +470,7 @@ fn begin_mark(state: &State, mark: Mark, turn: &mut Turn<'_>) {
 }
 
 /// The change that an invitation asks for; `None` where everyone is in already.
-fn invitation(
-    state: &State,
-    by: UserId,
-    users: &[UserId],
-    ports: &Ports,
-) -> Result<Option<Change>, Error> {
+fn invitation(state: &State, by: UserId, users: &[UserId], ports: &Ports) -> Result<Option<Change>, Error> {
     let member = state.member(by)?;
     if state.meta.kind == Kind::Direct {
         return Err(Error::invalid("conversation", "nobody can be invited into a direct conversation"));
@@ -484,7 +481,8 @@ fn invitation(
     let Head { last_seq, last_rev, .. } = state.head;
     let now = ports.clock.now();
     let mut seen = HashSet::new();
-    let outside = |user: &&UserId| seen.insert(**user) && state.known(**user).is_none_or(|known| !known.present());
+    let outside =
+        |user: &&UserId| seen.insert(**user) && state.known(**user).is_none_or(|known| !known.present());
     let members: Vec<_> = users
         .iter()
         .filter(outside)

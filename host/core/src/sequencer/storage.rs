@@ -94,7 +94,8 @@ pub fn direct(user: &Arc<User>, peer: &Arc<User>, session: SessionId, now: Ms) -
         created_by: user.id,
         created_at: now,
     };
-    let members = users.iter().map(|user| newcomer(user.id, Role::Member, Seq::ZERO, Rev::ZERO, now)).collect();
+    let members =
+        users.iter().map(|user| newcomer(user.id, Role::Member, Seq::ZERO, Rev::ZERO, now)).collect();
     Opening { meta, members, users, session }
 }
 

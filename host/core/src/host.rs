@@ -1,0 +1,223 @@
+//! The host: everything behind the doors, put together.
+//!
+//! Whoever owns a connection opens a [`Session`] and hands it what comes in; what goes out is drained from its outbox.
+
+use crate::{
+    accounts, limits,
+    metrics::Metrics,
+    outbox::{self, Drain},
+    person::People,
+    registry::Registry,
+    sequencer::{self, Cards},
+    session::Session,
+};
+use bytes::Bytes;
+use godwit_domain::{
+    filter::Filters,
+    id::{ConversationId, Generation, LoginId, Seq, UserId},
+    plugin::Part,
+    tables,
+    time::Clock,
+};
+use godwit_protocol::{
+    encode,
+    error::{Close, Code, Error},
+    object,
+};
+use serde::Serialize;
+use std::{sync::Arc, time::Duration};
+
+/// How often it is looked whether all sessions of a draining host are gone.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// How long sockets have for their closing handshake.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// What the transport promises its clients, as `hello` tells them.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    /// The server's name and version.
+    pub server: String,
+    /// How often it pings, in milliseconds.
+    pub ping_interval_ms: u64,
+    /// The largest frame that it takes, in bytes.
+    pub frame_bytes_max: usize,
+    /// How many bytes may wait for a slow reader.
+    pub outbox_bytes_max: usize,
+}
+
+/// What a host is made of.
+pub struct Parts {
+    /// Limits on clients.
+    pub limits: limits::Options,
+    /// What `hello` says.
+    pub transport: Transport,
+    /// Which life of the store this is.
+    pub epoch: String,
+    /// Streams, members, marks.
+    pub conversations: Arc<dyn tables::Conversations>,
+    /// The rows of accounts.
+    pub account_tables: Arc<dyn tables::Accounts>,
+    /// The rows of plugins.
+    pub plugin_tables: Arc<dyn tables::Plugins>,
+    /// Who may come in.
+    pub accounts: Arc<accounts::Service>,
+    /// Who is connected; the same that `accounts` tells of logins that end.
+    pub registry: Arc<Registry>,
+    /// The filters.
+    pub filters: Arc<dyn Filters>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// How many tasks share the shards.
+    pub shard_tasks: usize,
+}
+
+/// See the module.
+pub struct Host {
+    pub(crate) parts: Parts,
+    pub(crate) sequencer: sequencer::Handle,
+    pub(crate) cards: Arc<Cards>,
+    pub(crate) people: People,
+    hello: Bytes,
+}
+
+/// How a message came to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Trace {
+    /// Which set of plugins decided.
+    pub generation: Generation,
+    /// What each of them did, in order.
+    pub plugins: Vec<Traced>,
+}
+
+/// One call of one plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Traced {
+    /// Which plugin.
+    pub id: String,
+    /// Which version.
+    pub version: String,
+    /// Which component, in hexadecimal.
+    pub digest: String,
+    /// At which hook.
+    pub hook: &'static str,
+    /// What it decided.
+    pub decision: &'static str,
+    /// In how many microseconds.
+    pub micros: u32,
+}
+
+impl Host {
+    /// Puts the parts together and starts the shards; needs a tokio runtime.
+    pub fn start(parts: Parts) -> Arc<Self> {
+        let cards = Arc::<Cards>::default();
+        let ports = sequencer::Ports {
+            conversations: parts.conversations.clone(),
+            accounts: parts.account_tables.clone(),
+            cards: cards.clone(),
+            router: parts.registry.clone(),
+            clock: parts.clock.clone(),
+            metrics: parts.metrics.clone(),
+            limits: parts.limits.clone(),
+        };
+        let sequencer = sequencer::Handle::start(&ports, parts.shard_tasks);
+        let hello = hello(&parts);
+        Arc::new(Self { parts, sequencer, cards, people: People::default(), hello })
+    }
+
+    /// A session for a new connection, and the frames that it has for it: `hello` is the first.
+    pub fn open_session(self: &Arc<Self>) -> (Session, Drain) {
+        let (outbox, drain) = outbox::channel(self.parts.transport.outbox_bytes_max);
+        outbox.reply(self.hello.clone());
+        (Session::new(self.clone(), outbox), drain)
+    }
+
+    /// Which plugins saw a message, and what each decided.
+    ///
+    /// # Errors
+    /// `not_found`, or that of the store.
+    pub async fn trace(&self, conversation: ConversationId, seq: Seq) -> Result<Trace, Error> {
+        let missing =
+            || Error::new(Code::NotFound, format!("no message {seq} in conversation {conversation}"));
+        if seq == Seq::ZERO {
+            return Err(missing());
+        }
+        let read = self.parts.conversations.messages(conversation, seq..=seq, false, usize::MAX).await?;
+        let message = read.into_iter().next().ok_or_else(missing)?;
+        let generation = message.verdict.generation;
+        let composition = self.parts.plugin_tables.composition(generation).await?.unwrap_or_default();
+        let named = |plugin: u16| composition.plugins.get(usize::from(plugin));
+        let plugins = message.verdict.steps.iter().filter_map(|step| {
+            let Part { id, version, digest } = named(step.plugin)?.clone();
+            let (hook, decision) = (step.hook.name(), step.decision.name());
+            Some(Traced { id, version, digest: digest.to_string(), hook, decision, micros: step.micros })
+        });
+        Ok(Trace { generation, plugins: plugins.collect() })
+    }
+
+    /// Sends every session away within about `within`, each at its own moment, then waits until what was accepted is
+    /// durable and answered. Whoever accepts connections must have stopped before.
+    pub async fn drain(&self, within: Duration) {
+        let registry = &self.parts.registry;
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let mut told = 0u64;
+        registry.each(|entry| {
+            // Spread evenly: ids are random, so their order is too.
+            let after_ms = entry.id.0.as_u128() as u64 % within_ms.max(1);
+            entry.outbox.push(encode::push("reconnect", &Reconnect { after_ms }).into(), None);
+            told += 1;
+        });
+        tracing::info!(sessions = told, within_ms, "draining");
+        self.until_empty(within).await;
+        registry.each(|entry| entry.outbox.close(Close::Draining));
+        self.until_empty(CLOSE_WAIT).await;
+        self.sequencer.settle().await;
+        tracing::info!(left = registry.len(), "drained");
+    }
+
+    async fn until_empty(&self, within: Duration) {
+        let all_gone = async {
+            while !self.parts.registry.is_empty() {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        };
+        // Whoever is still there is closed next.
+        let _ = tokio::time::timeout(within, all_gone).await;
+    }
+}
+
+#[derive(Serialize)]
+struct Reconnect {
+    after_ms: u64,
+}
+
+fn hello(parts: &Parts) -> Bytes {
+    let hello = object::Hello {
+        protocol: godwit_protocol::VERSION,
+        server: parts.transport.server.clone(),
+        ping_interval_ms: parts.transport.ping_interval_ms,
+        max_frame_bytes: parts.transport.frame_bytes_max,
+        max_body_bytes: parts.limits.body_bytes_max,
+        max_in_flight: parts.limits.in_flight_max,
+        max_users_per_request: parts.limits.users_per_request_max,
+        // Live messages flow to every member, however many: nobody has to follow.
+        follow_above: u32::MAX,
+        features: &[],
+    };
+    encode::push("hello", &hello).into()
+}
+
+impl accounts::Ends for Registry {
+    fn login_ended(&self, login: LoginId) {
+        self.each(|entry| {
+            if entry.login == Some(login) {
+                entry.outbox.close(Close::Revoked);
+            }
+        });
+    }
+
+    fn user_ended(&self, user: UserId) {
+        self.close(user, Close::Revoked, |_| true);
+    }
+}

@@ -1,0 +1,326 @@
+//! A session: one connection's conversation with the host, whatever the transport.
+//!
+//! Requests come in by [`Session::receive`], in order; everything that goes out, replies included, goes through the
+//! outbox. Sends and marks are handed to their shard in the order in which they came ([`send`]); what only reads, or
+//! changes membership, runs beside them in a task of its own ([`ask`]), so that it delays nobody.
+
+mod ask;
+mod send;
+
+use crate::{
+    host::Host,
+    outbox::{Busy, Outbox, Reply},
+    person::{Bucket, Person},
+    registry::Entry,
+    sequencer,
+    view::{self, Place},
+};
+use godwit_domain::{
+    id::{LoginId, SessionId},
+    time::Ms,
+    user::User,
+};
+use godwit_protocol::{
+    encode,
+    error::{Close, Code, Error},
+    frame, object,
+    request::{self, Connect, Incoming, Mark, Renew, Request},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use uuid::Uuid;
+
+/// The longest name that a device may give itself, in bytes.
+const DEVICE_ID_BYTES_MAX: usize = 200;
+/// How many requests may come at once before [`crate::limits::Options::requests_per_s`] counts, as seconds' worth.
+const REQUESTS_BURST_S: u32 = 2;
+
+/// See the module.
+pub struct Session {
+    host: Arc<Host>,
+    outbox: Outbox,
+    requests: Bucket,
+    /// Requests in a row that came when too many were in flight, or sends beyond their rate.
+    overruns: usize,
+    connected: Option<Connected>,
+}
+
+struct Connected {
+    entry: Arc<Entry>,
+    user: Arc<User>,
+    person: Arc<Person>,
+    ends: End,
+}
+
+/// When a session ends by itself.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// With a minted token.
+    Token(Ms),
+    /// With its login, which may be prolonged meanwhile: to be asked again then.
+    Login(LoginId, Ms),
+}
+
+impl Session {
+    pub(crate) fn new(host: Arc<Host>, outbox: Outbox) -> Self {
+        Self { host, outbox, requests: Bucket::default(), overruns: 0, connected: None }
+    }
+
+    /// Whether `connect` was answered.
+    pub fn is_connected(&self) -> bool {
+        self.connected.is_some()
+    }
+
+    /// Ends the session from the side of the transport, and counts why.
+    pub fn closed(&self, close: Close) {
+        self.host.parts.metrics.closed(close);
+        self.outbox.close(close);
+    }
+
+    /// Takes what one text frame holds, in order. Waits where the client asks faster than it may: a transport that
+    /// does not read meanwhile slows it down, which loses nothing.
+    ///
+    /// # Errors
+    /// Why the connection must end; what came before that took effect, and its replies are in the outbox.
+    pub async fn receive(&mut self, text: &str) -> Result<(), Close> {
+        for (count, object) in frame::objects(text).enumerate() {
+            if count == frame::OBJECTS_MAX {
+                return Err(Close::Malformed);
+            }
+            self.admit().await;
+            let Incoming { id, request } = request::parse(object).map_err(|_| Close::Malformed)?;
+            match request {
+                Ok(request) => self.begin(id, request).await?,
+                Err(error) => self.refuse(id, &error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn admit(&mut self) {
+        let per_s = self.host.parts.limits.requests_per_s;
+        while let Err(ms) = self.requests.take(self.host.parts.clock.now(), per_s, per_s * REQUESTS_BURST_S) {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+    }
+
+    fn refuse(&self, id: u64, error: &Error) {
+        self.host.parts.metrics.refused(error.code);
+        self.outbox.reply(encode::error(id, error));
+    }
+
+    async fn begin(&mut self, id: u64, request: Request) -> Result<(), Close> {
+        let max = self.host.parts.limits.in_flight_max;
+        let reply = match self.outbox.begin(id, max) {
+            Ok(reply) => reply,
+            Err(Busy::InUse) => {
+                self.refuse(0, &Error::invalid("id", format!("`id` {id} is in flight")));
+                return Ok(());
+            }
+            Err(Busy::Full) => {
+                let text = format!("{max} requests are in flight, the limit");
+                self.refuse(id, &Error::new(Code::RateLimited, text));
+                return self.overrun(max);
+            }
+        };
+        let Some(connected) = &self.connected else {
+            if let Request::Connect(connect) = request {
+                return self.connect(connect, reply).await;
+            }
+            reply.error(&Error::new(Code::Unauthorised, "`connect` comes first"));
+            return Ok(());
+        };
+        match request {
+            Request::Connect(_) => {
+                reply.error(&Error::new(Code::Conflict, "this session is connected already"));
+            }
+            Request::Renew(renew) => self.renew(renew, reply).await,
+            Request::Send(send) => {
+                let limited = send::begin(&self.host, connected, send, reply).await;
+                if limited {
+                    return self.overrun(self.host.parts.limits.sends_burst as usize);
+                }
+                self.overruns = 0;
+            }
+            Request::Received(mark) => self.mark(mark, false, reply).await,
+            Request::Read(mark) => self.mark(mark, true, reply).await,
+            request => {
+                let asker = ask::Asker {
+                    host: self.host.clone(),
+                    user: connected.user.clone(),
+                    session: connected.entry.id,
+                };
+                tokio::spawn(asker.answer(request, reply));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a request that was refused for its haste; who goes on is closed.
+    fn overrun(&mut self, max: usize) -> Result<(), Close> {
+        self.overruns += 1;
+        if self.overruns > max { Err(Close::TooManyRequests) } else { Ok(()) }
+    }
+
+    async fn mark(&self, mark: Mark, read: bool, reply: Reply) {
+        let Some(connected) = &self.connected else { return };
+        let Mark { conversation, seq } = mark;
+        let (user, session) = (connected.user.id, connected.entry.id);
+        let mark = sequencer::Mark { conversation, user, session, seq, read, reply };
+        self.host.sequencer.mark(mark).await;
+    }
+
+    async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
+        match self.try_connect(connect).await {
+            Ok((connected, listed)) => {
+                let covered: HashMap<_, _> =
+                    listed.iter().map(|(view, _)| (view.meta.id, view.head.last_seq)).collect();
+                let user = &connected.user;
+                let conversations =
+                    listed.iter().map(|(view, peer)| view::object(view, user.id, peer.as_deref())).collect();
+                let answer = object::Connected {
+                    user: object::User::from(&**user),
+                    session: connected.entry.id,
+                    epoch: &self.host.parts.epoch,
+                    cursor: cursor(self.host.parts.clock.now()),
+                    recovered: false,
+                    conversations,
+                    contacts: [],
+                    held: [],
+                };
+                reply.connected(&answer, &covered);
+                self.host.parts.metrics.sessions.inc();
+                self.connected = Some(connected);
+                Ok(())
+            }
+            Err(error) => {
+                self.host.parts.metrics.refused(error.code);
+                reply.error(&error);
+                if error.code == Code::Unauthorised { Err(Close::Unauthorised) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Registers behind a shut gate, then reads: nothing that happens in between is missed.
+    async fn try_connect(
+        &self,
+        connect: Connect,
+    ) -> Result<(Connected, Vec<(sequencer::View, Option<Arc<User>>)>), Error> {
+        let device = connect.device.id.len();
+        if !(1..=DEVICE_ID_BYTES_MAX).contains(&device) {
+            let text = format!("device id of {device} bytes, the limit is 1 to {DEVICE_ID_BYTES_MAX}");
+            return Err(Error::invalid("device.id", text));
+        }
+        let window = match connect.window {
+            Some(0) => 0,
+            window => request::limit(window)?,
+        };
+        let accounts = &self.host.parts.accounts;
+        let principal = accounts.authenticate(&connect.token).await?;
+        let entry = Arc::new(Entry {
+            id: SessionId(Uuid::new_v4()),
+            user: principal.user.id,
+            login: principal.login,
+            outbox: self.outbox.clone(),
+        });
+        self.outbox.shut_gate();
+        self.host.parts.registry.add(entry.clone());
+        let read = async {
+            // Asked again now that ends of logins are heard: one that came in between is not missed.
+            let principal = accounts.authenticate(&connect.token).await?;
+            let ends = self.end_of(principal.login, principal.expires_at).await?;
+            let (listed, _) = ask::list(&self.host, principal.user.id, None::<Place>, window).await?;
+            Ok((ends, listed))
+        };
+        match read.await {
+            Ok((ends, listed)) => {
+                let person = self.host.people.get(entry.user);
+                Ok((Connected { entry, user: principal.user, person, ends }, listed))
+            }
+            Err(error) => {
+                self.host.parts.registry.remove(&entry);
+                Err(error)
+            }
+        }
+    }
+
+    async fn end_of(&self, login: Option<LoginId>, expires_at: Option<Ms>) -> Result<End, Error> {
+        let ended = || Error::new(Code::Unauthorised, "the login has ended");
+        match (login, expires_at) {
+            (Some(login), _) => {
+                let at = self.host.parts.accounts.login_expires_at(login).await?.ok_or_else(ended)?;
+                Ok(End::Login(login, at))
+            }
+            (None, Some(at)) => Ok(End::Token(at)),
+            (None, None) => Err(ended()),
+        }
+    }
+
+    async fn renew(&mut self, renew: Renew, reply: Reply) {
+        let Some(connected) = &self.connected else { return };
+        let renewed = async {
+            let principal = self.host.parts.accounts.authenticate(&renew.token).await?;
+            if principal.user.id != connected.user.id {
+                return Err(Error::new(Code::Forbidden, "the token is another user's"));
+            }
+            if principal.login != connected.entry.login {
+                return Err(Error::new(
+                    Code::Forbidden,
+                    "the token is of another login; open another connection",
+                ));
+            }
+            self.end_of(principal.login, principal.expires_at).await
+        };
+        match renewed.await {
+            Ok(ends) => {
+                if let Some(connected) = &mut self.connected {
+                    connected.ends = ends;
+                }
+                reply.done();
+            }
+            Err(error) => reply.error(&error),
+        }
+    }
+
+    /// When [`Session::expire`] is to be asked.
+    pub fn expires_at(&self) -> Option<Ms> {
+        self.connected.as_ref().map(|connected| match connected.ends {
+            End::Token(at) | End::Login(_, at) => at,
+        })
+    }
+
+    /// Whether the session's time is over; a login that was refreshed meanwhile gives it more.
+    ///
+    /// # Errors
+    /// Why the connection must end.
+    pub async fn expire(&mut self) -> Result<(), Close> {
+        let now = self.host.parts.clock.now();
+        let Some(connected) = &mut self.connected else { return Ok(()) };
+        match connected.ends {
+            End::Token(at) | End::Login(_, at) if at > now => Ok(()),
+            End::Token(_) => Err(Close::Revoked),
+            End::Login(login, _) => match self.host.parts.accounts.login_expires_at(login).await {
+                Ok(Some(at)) => {
+                    connected.ends = End::Login(login, at);
+                    Ok(())
+                }
+                Ok(None) => Err(Close::Revoked),
+                // Without the store nobody knows; who reconnects will be asked again.
+                Err(_) => Err(Close::Internal),
+            },
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(connected) = &self.connected {
+            self.host.parts.registry.remove(&connected.entry);
+            self.host.parts.metrics.sessions.dec();
+        }
+    }
+}
+
+/// Where a later connection may resume: the time up to which this one was told everything.
+fn cursor(now: Ms) -> String {
+    format!("{:x}", now.0)
+}

@@ -1,0 +1,191 @@
+//! From a `send` to a draft at its shard: what can be refused at once, then the filters.
+//!
+//! The filters run here, in the sender's own task: a slow plugin delays that sender alone. What is refused goes
+//! through the shard as well, where a repeat of an accepted message finds its first answer and replies keep their
+//! order (`host/decisions/0005-the-way-of-a-message.md`).
+
+use super::Connected;
+use crate::{host::Host, outbox::Reply, sequencer::Draft};
+use godwit_domain::{
+    conversation::{Kind, Role, direct_id},
+    filter::{Activity, Chain, Judgement, Place, Scene, Verdict},
+    id::{ClientId, ConversationId, UserId},
+    message::{self, Content},
+    time::Ms,
+};
+use godwit_protocol::{
+    error::{Code, Error},
+    request::{Send, Target},
+};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// How old a client id may be, in milliseconds.
+const CLIENT_ID_AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How far ahead of the host's clock a client id may be, in milliseconds.
+const CLIENT_ID_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
+
+/// Checks, judges and hands on one send; whether the sender went beyond its rate.
+pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: Reply) -> bool {
+    let now = host.parts.clock.now();
+    let placed = send.target().and_then(|target| check_client_id(send.client_id, now).map(|()| target));
+    let (conversation, to) = match placed {
+        Ok(Target::Conversation(conversation)) => (conversation, None),
+        Ok(Target::User(user)) => (direct_id(connected.user.id, user), Some(user)),
+        Err(error) => {
+            reply.error(&error);
+            return false;
+        }
+    };
+    let limits = &host.parts.limits;
+    let limited = connected.person.take_send(now, limits.sends_per_s, limits.sends_burst).err();
+    let refusal = match limited {
+        Some(retry_after_ms) => {
+            let text = format!("more than {} messages a second", limits.sends_per_s);
+            Some(Error::new(Code::RateLimited, text).retry_after_ms(retry_after_ms))
+        }
+        None => check_content(&send, limits.body_bytes_max).err(),
+    };
+    let mut draft = Draft {
+        conversation,
+        to,
+        sender: connected.user.clone(),
+        session: connected.entry.id,
+        client_id: send.client_id,
+        content_hash: content_hash(&send),
+        content: Content::text(send.body),
+        verdict: Verdict::default(),
+        refusal,
+        reply,
+        judging: None,
+    };
+    let chain = host.parts.filters.pin();
+    draft.verdict.generation = chain.generation();
+    if draft.refusal.is_none() && !chain.is_empty() {
+        draft.judging = Some(connected.person.enter(conversation, draft.client_id).await);
+        judge(host, connected, &*chain, &mut draft, now).await;
+    }
+    if let Some(error) = &draft.refusal {
+        host.parts.metrics.refused(error.code);
+    }
+    host.sequencer.send(draft).await;
+    limited.is_some()
+}
+
+/// Whether a client id is of version 7 and within its time.
+pub fn check_client_id(client_id: ClientId, now: Ms) -> Result<(), Error> {
+    let Some(made_at) = client_id.made_at() else {
+        return Err(Error::invalid("client_id", "`client_id` must be a UUID of version 7"));
+    };
+    if made_at > now.plus(CLIENT_ID_AHEAD_MS_MAX) {
+        let ahead = made_at.since(now);
+        let text =
+            format!("`client_id` is {ahead} ms ahead of the host, the limit is {CLIENT_ID_AHEAD_MS_MAX}");
+        return Err(Error::invalid("client_id", text));
+    }
+    if made_at < now.minus(CLIENT_ID_AGE_MS_MAX) {
+        let text = "`client_id` is more than 7 days old: whether it was used is no longer known";
+        return Err(Error::new(Code::ClientIdExpired, text).field("client_id"));
+    }
+    Ok(())
+}
+
+fn check_content(send: &Send, body_bytes_max: usize) -> Result<(), Error> {
+    if let Some(field) = send.unserved() {
+        return Err(Error::invalid(field, format!("`{field}` is not served by this host yet")));
+    }
+    if send.kind.is_some_and(|kind| kind != message::Kind::Text) {
+        return Err(Error::invalid("kind", "`kind` must be `text`"));
+    }
+    if send.body.is_empty() {
+        return Err(Error::invalid("body", "`body` is empty"));
+    }
+    let bytes = send.body.len();
+    if bytes > body_bytes_max {
+        let text = format!("`body` has {bytes} bytes, the limit is {body_bytes_max}");
+        return Err(Error::new(Code::TooLarge, text).field("body"));
+    }
+    Ok(())
+}
+
+/// Tells contents apart as they were sent, for as long as a client id is remembered: stored, so it must stay the same
+/// in every version of the host. What later kinds of content add is hashed after the body.
+fn content_hash(send: &Send) -> u64 {
+    xxh3_64_with_seed(send.body.as_bytes(), send.kind.unwrap_or(message::Kind::Text) as u64)
+}
+
+async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mut Draft, now: Ms) {
+    let body_hash = (draft.content.kind != message::Kind::Encrypted).then_some(draft.content_hash);
+    let mut activity = connected.person.attempt(now, draft.conversation, body_hash);
+    let standing = standing(host, draft.conversation, connected.user.id, draft.to).await;
+    let (place, role, member_since) = match standing {
+        Ok(standing) => standing,
+        Err(error) => {
+            draft.refusal = Some(error);
+            return;
+        }
+    };
+    activity = Activity { member_since, ..activity };
+    let scene = Scene {
+        now,
+        conversation: Some(place),
+        sender: connected.user.clone(),
+        sender_role: Some(role),
+        activity,
+        via: None,
+    };
+    let content = std::mem::replace(&mut draft.content, Content::text(String::new()));
+    let (judgement, verdict) = chain.judge(&scene, content).await;
+    draft.verdict = verdict;
+    match judgement {
+        Judgement::Allow(content) => draft.content = content,
+        Judgement::Reject { reason, .. } => {
+            draft.refusal = Some(Error::new(Code::Moderated, reason.text).field(reason.code));
+        }
+        Judgement::Failed { plugin, hook, how } => {
+            let (hook, how) = (hook.name(), how.name());
+            let text = format!("the plugin `{plugin}` could not judge this ({hook}: {how}); try again");
+            draft.refusal = Some(Error::new(Code::Unavailable, text).field(plugin));
+        }
+    }
+}
+
+type Standing = (Place, Role, Option<Ms>);
+
+/// What filters are told of the conversation and of the sender's place in it.
+async fn standing(
+    host: &Host,
+    conversation: ConversationId,
+    user: UserId,
+    to: Option<UserId>,
+) -> Result<Standing, Error> {
+    let place = |kind, title, member_count| Place {
+        id: conversation,
+        kind,
+        title,
+        member_count,
+        encrypted: false,
+        labels: Vec::new(),
+    };
+    let mut card = host.cards.get(conversation);
+    if card.is_none() {
+        match host.sequencer.view(conversation, user).await {
+            Ok(_) => card = host.cards.get(conversation),
+            // The first message to someone: the conversation is made when it is accepted.
+            Err(error) if error.code == Code::NotFound && to.is_some() => {
+                let member_count = if to == Some(user) { 1 } else { 2 };
+                return Ok((place(Kind::Direct, None, member_count), Role::Member, None));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(card) = card else {
+        return Err(Error::new(Code::Unavailable, "the conversation cannot be read now; try again"));
+    };
+    let Some((role, joined_at)) = card.members.get(&user).copied() else {
+        // The shard knows the right words for who is not in.
+        host.sequencer.view(conversation, user).await?;
+        return Err(Error::not_found());
+    };
+    Ok((place(card.kind, card.title.clone(), card.members.len() as u32), role, Some(joined_at)))
+}
