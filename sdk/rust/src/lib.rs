@@ -84,3 +84,8 @@ pub mod __private {
         state::Slot,
     };
 }
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
