@@ -230,7 +230,9 @@ mod tests {
     fn case_counts_where_it_is_told_to() {
         let strict = Folding { case: false, ..ALL };
         let list = List::new(&["Bad*".to_owned()], strict).unwrap();
-        assert_eq!(list.matches(&strict.view("bad Badly BAD")).collect::<Vec<_>>(), [4..9]);
+        let view = strict.view("bad Badly BAD");
+        let found: Vec<&str> = list.matches(&view).map(|range| &view.text[range]).collect();
+        assert_eq!(found, ["Badly"]);
     }
 
     #[test]
@@ -245,6 +247,8 @@ mod tests {
     fn a_large_list_finds_the_same_as_a_small_one() {
         let words: Vec<String> = (0..=TABLE_ENTRIES_MAX).map(|n| format!("word{n}x")).collect();
         let list = List::new(&words, ALL).unwrap();
-        assert_eq!(list.matches(&ALL.view("a Word1999x here word1999")).collect::<Vec<_>>(), [2..11]);
+        let view = ALL.view("a Word1999x here word1999");
+        let found: Vec<&str> = list.matches(&view).map(|range| &view.text[range]).collect();
+        assert_eq!(found, ["Word1999x"]);
     }
 }
