@@ -21,14 +21,14 @@ use tokio::sync::oneshot;
 
 /// Stops the sweeper when it is dropped.
 pub(super) struct Handle {
-    _stop: std::sync::mpsc::SyncSender<()>,
+    stop: std::sync::mpsc::SyncSender<()>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Handle {
     /// Waits until the step at work has ended. Blocks.
     pub(super) fn join(self) {
-        drop(self._stop);
+        drop(self.stop);
         // A sweeper that broke leaves rows behind that no read shows; the next opening begins anew.
         let _ = self.thread.join();
     }
@@ -42,7 +42,7 @@ pub(super) fn start(
     options: &Options,
 ) -> std::io::Result<Handle> {
     // Nothing is ever sent: the channel's end is the signal.
-    let (_stop, stopped) = std::sync::mpsc::sync_channel(1);
+    let (stop, stopped) = std::sync::mpsc::sync_channel(1);
     let (rows_max, pause, rest) = (
         options.sweep_rows_max,
         Duration::from_millis(options.sweep_interval_ms),
@@ -65,7 +65,7 @@ pub(super) fn start(
         }
     };
     let thread = thread::Builder::new().name("storage-sweep".into()).spawn(walk)?;
-    Ok(Handle { _stop, thread })
+    Ok(Handle { stop, thread })
 }
 
 /// Looks at the next rows after the key `after` and has those removed that have ended. Returns the last key that it

@@ -188,7 +188,7 @@ impl Tables {
     ) -> Result<Option<(Partition, Row, HeadRecord)>, Error> {
         let head = |bucket| async move {
             let partition = layout::messages(conversation, bucket);
-            let found = self.find::<HeadRecord>("a head", &partition, layout::HEAD).await?;
+            let found = self.find_settled::<HeadRecord>("a head", &partition, layout::HEAD).await?;
             Ok(found.map(|(row, record)| (partition, row, record)))
         };
         let Some(mut last) = head(0).await? else { return Ok(None) };
@@ -282,7 +282,7 @@ impl Tables {
     ) -> Result<Option<Accepted>, Error> {
         for bucket in (0..=layout::bucket(head.last_seq.0)).rev() {
             let partition = layout::messages(conversation, bucket);
-            let found = self.find("a client id", &partition, &key);
+            let found = self.find_settled("a client id", &partition, &key);
             let (opened_at, found) = tokio::try_join!(self.opened_at(&partition), found)?;
             if let Some((_, accepted)) = found {
                 return Ok(Some(accepted));

@@ -61,8 +61,28 @@ impl Tables {
         partition: &Partition,
         key: &[u8],
     ) -> Result<Option<(Row, T)>, Error> {
+        self.find_by(Consistency::Committed, what, partition, key).await
+    }
+
+    /// A row as it stands when the outcome of every unknown commit is settled: for what an owner goes on from.
+    async fn find_settled<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        partition: &Partition,
+        key: &[u8],
+    ) -> Result<Option<(Row, T)>, Error> {
+        self.find_by(Consistency::Serial, what, partition, key).await
+    }
+
+    async fn find_by<T: DeserializeOwned>(
+        &self,
+        consistency: Consistency,
+        what: &str,
+        partition: &Partition,
+        key: &[u8],
+    ) -> Result<Option<(Row, T)>, Error> {
         let key = record::key(key);
-        let found = self.store.get(partition.clone(), key.clone(), Consistency::Serial).await?;
+        let found = self.store.get(partition.clone(), key.clone(), consistency).await?;
         found
             .map(|value| {
                 let said = record::read(what, partition, &key, &value)?;

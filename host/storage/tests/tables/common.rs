@@ -123,17 +123,26 @@ impl Store for Stopping {
     }
 }
 
-/// A store that flips the last bit of every value that it reads, and remembers what it was asked for.
+/// A store that flips the last bit of every value that it reads, if told to, and remembers what it was asked to write.
 pub struct Lying {
     inner: Arc<dyn Store>,
     pub lies: Mutex<bool>,
     pub reads: Mutex<usize>,
     pub commits: Mutex<Vec<Vec<Batch>>>,
+    pub puts: Mutex<Vec<(Partition, Put)>>,
+    pub raises: Mutex<Vec<Raise>>,
 }
 
 impl Lying {
     pub fn over(inner: Arc<dyn Store>, lies: bool) -> Arc<Self> {
-        Arc::new(Self { inner, lies: Mutex::new(lies), reads: Mutex::default(), commits: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            lies: Mutex::new(lies),
+            reads: Mutex::default(),
+            commits: Mutex::default(),
+            puts: Mutex::default(),
+            raises: Mutex::default(),
+        })
     }
 
     fn flip(&self, value: Bytes) -> Bytes {
@@ -168,6 +177,7 @@ impl Store for Lying {
     }
 
     async fn raise(&self, raises: Vec<Raise>) -> Result<(), Error> {
+        self.raises.lock().unwrap().extend(raises.clone());
         self.inner.raise(raises).await
     }
 
@@ -181,6 +191,7 @@ impl Store for Lying {
     }
 
     async fn put_all(&self, rows: Vec<(Partition, Put)>) -> Result<(), Error> {
+        self.puts.lock().unwrap().extend(rows.clone());
         self.inner.put_all(rows).await
     }
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod common;
+mod golden;
 mod membership;
 mod messages;
 mod plugins;

@@ -1,0 +1,120 @@
+//! The bytes of every kind of row (but for the hint of the last bucket, which may be lost), so that the format does not change by accident.
+//!
+//! A payload is written as its type stands in the domain: a new or moved field there is a new format. When this test
+//! fails for such a reason, give records a new version, read the old one too, and say so in `FORMAT.md`.
+
+use crate::common::{House, Lying, NOW, creation, member, user};
+use godwit_domain::{
+    conversation::{Change, Kind, Marks, Role},
+    filter::{Decision, Hook, Step, Verdict},
+    id::{ConversationId, Generation, LoginId, Seq},
+    message::{Attachment, Content, Message},
+    plugin::{Digest, Installation, Release, Roster},
+    tables::{Accounts, Append, Appended, Conversations, Plugins, Written},
+    user::{Account, Login, User},
+    waist::{Partition, Put, Row},
+};
+use std::{fmt::Write, sync::Arc};
+
+const GOLDEN: &str = include_str!("golden.txt");
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn line(partition: &Partition, row: &Row, rest: &str) -> String {
+    format!("{:?} {} {} {}{rest}\n", partition.space, hex(&partition.name), hex(&row.key), hex(&row.value))
+}
+
+fn put_line(partition: &Partition, put: &Put) -> String {
+    let ends = put.expires_at.map(|at| format!(" until {at}")).unwrap_or_default();
+    line(partition, &put.row, &ends)
+}
+
+/// Writes at least one row of every kind, all with fixed contents.
+async fn write_all(house: &House, store: Arc<Lying>) {
+    let tables = house.by_way_of(store);
+    let ada = User {
+        id: user(1),
+        name: "ada".into(),
+        display_name: Some("Ada".into()),
+        bot: false,
+        time_zone: None,
+        joined_at: NOW,
+    };
+    let account =
+        Account { user: ada, password_hash: Some("hash".into()), disabled: false, token_version: 3 };
+    assert_eq!(tables.create_account(&account).await, Ok(Written::Yes));
+    let login =
+        Login { id: LoginId::from_u128(5), user: user(1), refreshes: 2, since: NOW, expires_at: NOW.plus(9) };
+    tables.create_login(&login).await.unwrap();
+
+    let id = ConversationId::from_u128(0xc0ffee);
+    let (head, _) = tables.change(id, None, &creation(id, Kind::Group, 1), NOW).await.unwrap().unwrap();
+    let message = Message {
+        content: Content {
+            attachments: vec![Attachment {
+                media: id.0,
+                name: "sea.png".into(),
+                media_type: "image/png".into(),
+                size: 300,
+                width: Some(640),
+                height: None,
+            }],
+            reply_to: Some(Seq(1)),
+            thread: None,
+            mentions: vec![user(2)],
+            expires_in_s: Some(60),
+            ..Content::text("hello")
+        },
+        via: Some("helpbot".into()),
+        verdict: Verdict {
+            generation: Generation(4),
+            steps: vec![Step { plugin: 1, hook: Hook::Moderation, decision: Decision::Allow, micros: 300 }],
+        },
+        ..crate::common::message(id, 1, "")
+    };
+    let messages = vec![(Arc::new(message), 77)];
+    let append = Append { conversation: id, head, changed_at: NOW.plus(1), messages };
+    let head = crate::common::after(&append);
+    assert_eq!(tables.append(vec![append]).await, [Appended::Yes]);
+    let invite = Change::Invite { by: user(1), members: vec![member(2, Role::Member)], at_seq: Seq(1) };
+    assert!(tables.change(id, Some(head), &invite, NOW.plus(2)).await.unwrap().is_some());
+    tables.raise_marks(&[(id, user(1), Marks { received: Seq(1), read: Seq(1) })]).await.unwrap();
+
+    let release = Release {
+        version: "1.2.0".into(),
+        digest: Digest([7; 32]),
+        manifest: "id".into(),
+        config: "{}".into(),
+        grants: vec!["kv".into()],
+        hooks: vec![Hook::Normalise, Hook::Moderation],
+        priority: -3,
+        installed_at: NOW,
+    };
+    let installation = Installation { id: "wordfilter".into(), active: release, previous: None };
+    let roster = Roster { generation: Generation(1), plugins: vec![installation] };
+    assert_eq!(tables.replace_roster(Generation::ZERO, &roster).await, Ok(Written::Yes));
+    tables.put_component(Digest([7; 32]), b"component").await.unwrap();
+}
+
+#[tokio::test]
+async fn every_kind_of_row_has_the_bytes_that_the_format_says() {
+    let house = House::new();
+    let store = Lying::over(house.store.clone(), false);
+    write_all(&house, store.clone()).await;
+    let mut lines: Vec<String> = Vec::new();
+    for batch in store.commits.lock().unwrap().iter().flatten() {
+        lines.extend(batch.puts.iter().map(|put| put_line(&batch.partition, put)));
+    }
+    lines.extend(store.puts.lock().unwrap().iter().map(|(partition, put)| put_line(partition, put)));
+    for raise in store.raises.lock().unwrap().iter() {
+        let row = Row { key: raise.key.clone(), value: raise.value.clone() };
+        lines.push(line(&raise.partition, &row, &format!(" version {}", raise.version)));
+    }
+    // Steps that run side by side have no order.
+    lines.sort();
+    let mut written = String::new();
+    lines.iter().for_each(|line| write!(written, "{line}").unwrap());
+    assert!(written == GOLDEN, "the format has changed; it is now:\n{written}");
+}
