@@ -131,7 +131,7 @@ test("a request without a connection fails at once and as temporary", async (t) 
 test("a host that owes an answer and falls silent counts as gone", async (t) => {
   const host = await hostFor(t);
   const { anna, id } = await pair(t, host, { timeoutMs: 80 });
-  host.sendFaults.push("silence");
+  host.faults.send.push("silence");
   const waits = heard(anna.client, "state", state("waiting"));
   const sent = anna.client.send({ conversation: id, body: "hello" });
   await waits;
@@ -218,4 +218,42 @@ test("another device of the same login is another session", async (t) => {
   const devices = host.requests.filter(({ connect }) => connect).map(({ connect }) => connect.device.id);
   assert.equal(new Set(devices).size, 2);
   assert.equal(phone.client.user.id, anna.user.id);
+});
+
+test("a host that cannot take the session now is asked again", async (t) => {
+  const host = await hostFor(t);
+  const { client } = await person(t, host, "anna");
+  host.faults.connect.push({ code: "unavailable", message: "not now", temporary: true, retry_after_ms: 40 });
+  const waits = heard(client, "state", state("waiting"));
+  const back = heard(client, "state", state("connected"));
+  host.closeAll(3003);
+  await waits;
+  await back;
+});
+
+test("history that cannot be had now is asked for again", async (t) => {
+  const host = await hostFor(t);
+  const { anna, ben, id } = await pair(t, host);
+  ben.client.stop();
+  await anna.client.send({ conversation: id, body: "hello" });
+  host.faults.history.push({ code: "unavailable", message: "not now", temporary: true });
+  ben.client.start();
+  await until(ben.client, "timeline", () => bodies(ben.client, id).length === 1);
+});
+
+test("what was known of another store is forgotten", async (t) => {
+  const host = await hostFor(t);
+  const { anna, ben, id } = await pair(t, host);
+  const arrives = heard(ben.client, "message");
+  await anna.client.send({ conversation: id, body: "hello" });
+  await arrives;
+  const reset = heard(ben.client, "reset");
+  const back = heard(ben.client, "state", state("connected"));
+  host.epoch = "2";
+  host.closeAll(3003);
+  await reset;
+  await back;
+  assert.deepEqual(bodies(ben.client, id), [], "what was here is of the old store");
+  await ben.client.older(id);
+  assert.deepEqual(bodies(ben.client, id), ["hello"]);
 });

@@ -41,8 +41,10 @@ class Host {
   moderate = () => null;
   /** Rewrites a body. */
   normalise = (body) => body;
-  /** What befalls the coming `send`s, one each: an error, `drop` (the socket goes) or `silence` (no answer). */
-  sendFaults = [];
+  /** What befalls the coming requests of a name, one each: an error, `drop` (the socket goes) or `silence` (no answer). */
+  faults = { send: [], history: [], connect: [] };
+  /** Which store this is. */
+  epoch = "1";
   /** Every request that came in, by name. */
   requests = [];
   /** How many frames came in. */
@@ -162,11 +164,11 @@ class Host {
     const [name] = Object.keys(request);
     const later = (member, push, but) => pushes.push(() => this.#tell(member, push, but));
     if (name !== "connect" && !session.user) return { id, error: refusal("unauthorised", "not connected") };
-    if (name === "send" && this.sendFaults.length > 0) {
-      const fault = this.sendFaults.shift();
+    if (this.faults[name]?.length > 0) {
+      const fault = this.faults[name].shift();
       if (fault === "silence") return null;
       // Lost after it took effect, as the answer may be.
-      if (fault === "drop") this.send(session, request.send, later);
+      if (fault === "drop") this[name](session, request[name], later);
       return fault === "drop" ? fault : { id, error: fault };
     }
     const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users"];
@@ -228,7 +230,7 @@ class Host {
     Object.assign(session, { user: user.id, login });
     this.#sessions.add(session);
     const { conversations, next } = this.conversations(session, {});
-    return { user, session: randomUUID(), epoch: "1", cursor: "0", recovered: false, conversations, held: [], next };
+    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, held: [], next };
   }
 
   users(session, { query, ids }) {

@@ -10,7 +10,7 @@ const TEMPORARY = { code: "unavailable", message: "not now", temporary: true, re
 test("a message whose answer was lost is sent again and counted once", async (t) => {
   const host = await hostFor(t);
   const { anna, ben, id } = await pair(t, host);
-  host.sendFaults.push("drop");
+  host.faults.send.push("drop");
   const message = await anna.client.send({ conversation: id, body: "once" });
   assert.equal(message.seq, 1);
   await anna.client.send({ conversation: id, body: "next" });
@@ -22,7 +22,7 @@ test("a message whose answer was lost is sent again and counted once", async (t)
 test("a temporary error is tried again after the time that it names, and order is kept", async (t) => {
   const host = await hostFor(t);
   const { anna, ben, id } = await pair(t, host);
-  host.sendFaults.push(TEMPORARY, { ...TEMPORARY, code: "unknown_outcome" });
+  host.faults.send.push(TEMPORARY, { ...TEMPORARY, code: "unknown_outcome" });
   const began = performance.now();
   const all = ["one", "two", "three"].map((body) => anna.client.send({ conversation: id, body }));
   assert.deepEqual((await Promise.all(all)).map(({ seq }) => seq), [1, 2, 3]);
