@@ -27,7 +27,8 @@ pub const BUCKET: u64 = 4_096;
 
 /// Tables on a store in a folder of their own.
 pub struct House {
-    pub folder: tempfile::TempDir,
+    /// Removed with the house.
+    _folder: tempfile::TempDir,
     pub clock: Arc<TestClock>,
     pub store: Arc<Backend>,
     pub tables: Tables,
@@ -39,7 +40,7 @@ impl House {
         let store =
             Backend::open(folder.path(), &Options::default(), clock.clone(), Metrics::default()).unwrap();
         let tables = Tables::new(store.clone(), clock.clone());
-        Self { folder, clock, store, tables }
+        Self { _folder: folder, clock, store, tables }
     }
 
     /// The same tables by way of another store.

@@ -1,8 +1,15 @@
 //! The tables over the real backend: what they promise, what a crash leaves, what a changed byte does.
 
+// By `cfg(test)` clippy knows the helpers in these modules for tests.
+#[cfg(test)]
 mod accounts;
+#[cfg(test)]
 mod common;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod membership;
+#[cfg(test)]
 mod messages;
+#[cfg(test)]
 mod plugins;
