@@ -133,6 +133,11 @@ impl Host {
         (Session::new(self.clone(), outbox), drain)
     }
 
+    /// The clock by which tokens end.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.parts.clock.clone()
+    }
+
     /// Which plugins saw a message, and what each decided.
     ///
     /// # Errors

@@ -69,9 +69,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Makes them visible, under `godwit_`.
+    /// Makes them visible under the registry's prefix.
     pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("godwit");
         registry.register("messages", "Messages that got their number", self.messages.clone());
         registry.register("duplicates", "Sends answered with an earlier outcome", self.duplicates.clone());
         registry.register("refusals", "Requests that were refused", self.refusals.clone());

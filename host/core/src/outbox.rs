@@ -13,9 +13,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use std::{
     collections::HashMap,
-    future::poll_fn,
     sync::Arc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 /// The side that fills: clonable, never blocks.
@@ -76,6 +75,15 @@ impl Shared {
         };
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+}
+
+impl State {
+    fn wait(&mut self, context: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
         }
     }
 }
@@ -173,30 +181,35 @@ pub enum Busy {
 }
 
 impl Drain {
-    /// Waits for frames and moves them into `frames`, or says why the session ends.
-    ///
-    /// # Errors
-    /// The reason for which the session is to be closed; frames that waited are dropped.
-    pub async fn next(&mut self, frames: &mut Vec<Bytes>) -> Result<(), Close> {
-        poll_fn(|context| {
-            let mut state = self.0.state.lock();
-            if let Some(close) = state.close {
-                return Poll::Ready(Err(close));
-            }
-            if state.frames.is_empty() {
-                match &mut state.waker {
-                    Some(waker) => waker.clone_from(context.waker()),
-                    none => *none = Some(context.waker().clone()),
-                }
-                return Poll::Pending;
-            }
-            frames.append(&mut state.frames);
-            // An idle outbox keeps no buffer: there are many of them.
-            state.frames = Vec::new();
-            state.bytes = 0;
-            Poll::Ready(Ok(()))
-        })
-        .await
+    /// Moves the frames that wait into `frames`, or says why the session ends; what waited is then left behind.
+    pub fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        frames: &mut Vec<Bytes>,
+    ) -> Poll<Result<(), Close>> {
+        let mut state = self.0.state.lock();
+        if let Some(close) = state.close {
+            return Poll::Ready(Err(close));
+        }
+        if state.frames.is_empty() {
+            state.wait(context);
+            return Poll::Pending;
+        }
+        frames.append(&mut state.frames);
+        // An idle outbox keeps no buffer: there are many of them.
+        state.frames = Vec::new();
+        state.bytes = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the session ends; what waits stays.
+    pub fn poll_closed(&mut self, context: &mut Context<'_>) -> Poll<Close> {
+        let mut state = self.0.state.lock();
+        if let Some(close) = state.close {
+            return Poll::Ready(close);
+        }
+        state.wait(context);
+        Poll::Pending
     }
 
     /// Takes what waits, without waiting.
@@ -204,11 +217,6 @@ impl Drain {
         let mut state = self.0.state.lock();
         state.bytes = 0;
         std::mem::take(&mut state.frames)
-    }
-
-    /// Why the session is to be closed, if it is.
-    pub fn closed(&self) -> Option<Close> {
-        self.0.state.lock().close
     }
 }
 
@@ -276,11 +284,13 @@ impl Drop for Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
 
     fn drained(drain: &mut Drain) -> Result<Vec<Bytes>, Close> {
         let mut frames = Vec::new();
-        drain.next(&mut frames).now_or_never().unwrap_or(Ok(())).map(|()| frames)
+        match drain.poll_next(&mut Context::from_waker(Waker::noop()), &mut frames) {
+            Poll::Ready(Err(close)) => Err(close),
+            _ => Ok(frames),
+        }
     }
 
     #[test]
@@ -295,7 +305,7 @@ mod tests {
         outbox.reply("90a");
         assert_eq!(drained(&mut drain), Err(Close::SlowConsumer));
         outbox.close(Close::Draining);
-        assert_eq!(drain.closed(), Some(Close::SlowConsumer));
+        assert_eq!(drained(&mut drain), Err(Close::SlowConsumer), "the first reason stays");
     }
 
     #[test]

@@ -15,13 +15,14 @@ mod listener;
 mod metrics;
 mod options;
 mod public;
+mod socket;
 
 pub use admin::Token;
 pub use listener::Door;
 pub use metrics::Metrics;
 pub use options::Options;
 
-use godwit_core::{accounts, domain::plugin};
+use godwit_core::{accounts, domain::plugin, host::Host};
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub type Ready = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Parts {
     /// The section `[gateway]`.
     pub options: Options,
+    /// What sessions talk to.
+    pub host: Arc<Host>,
     /// Who may come in.
     pub accounts: Arc<accounts::Service>,
     /// The plugins.

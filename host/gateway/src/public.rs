@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /v1/auth/{register,login,refresh,logout}   accounts, see `auth`
+//! GET  /v1/ws                                     the socket, see `socket`
 //! GET  /  /web/…  /sdk/…                          pages and modules, see `assets`
 //! ```
 //!
@@ -10,7 +11,7 @@
 use crate::{
     Gateway,
     answer::{self, Failure, Request, Response},
-    assets, auth,
+    assets, auth, socket,
 };
 use hyper::Method;
 use std::{net::SocketAddr, sync::Arc};
@@ -38,6 +39,10 @@ async fn route(gateway: &Arc<Gateway>, request: Request, peer: SocketAddr) -> Re
         "/v1/auth/logout" => {
             post()?;
             auth::logout(gateway, request).await
+        }
+        "/v1/ws" => {
+            answer::only(&request, Method::GET, "GET")?;
+            socket::upgrade(gateway, request)
         }
         _ => {
             let found = assets::respond(&request, gateway.options.assets_dir.as_deref()).await?;

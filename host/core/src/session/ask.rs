@@ -30,7 +30,7 @@ use std::{
 };
 
 /// The most bytes of bodies in one page of history.
-const PAGE_BYTES_MAX: usize = 256 * 1024;
+const PAGE_BYTES_MAX: usize = 128 * 1024;
 /// The longest title, in characters.
 const TITLE_CHARS_MAX: usize = 100;
 
