@@ -5,7 +5,7 @@
 use crate::{config, dev, plugin, serve};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use std::{io::Write, net::SocketAddr, path::PathBuf};
+use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 /// A self-hosted chat server whose rules are plugins.
 #[derive(Debug, Parser)]
@@ -81,14 +81,15 @@ impl Cli {
     ///
     /// # Errors
     /// Whatever keeps it from being done, in words for the person who asked.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(settings) => serve::run(&settings.sources()?),
             Command::Dev(settings) => dev::run(settings.sources()?),
             Command::Plugin(command) => plugin::run(command),
             Command::Config => print(&config::example()),
-            Command::CompileComponent => serve::compile_component(),
+            Command::CompileComponent => return Ok(godwit_engine::compile_child()),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 

@@ -5,20 +5,22 @@
 //!
 //! Start with [`cli`] for what it can be told to do, then [`serve`] for how the parts are put together.
 
-mod cli;
-mod config;
-mod logs;
-mod serve;
 mod admin;
-mod plugin;
+mod cli;
+mod clock;
+mod config;
 mod dev;
+mod keys;
+mod logs;
+mod plugin;
+mod serve;
 
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

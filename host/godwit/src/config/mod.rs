@@ -30,8 +30,16 @@ pub struct Settings {
     pub server: Server,
     /// What the host writes to standard error.
     pub log: Log,
+    /// Accounts, logins and tokens.
+    pub auth: godwit_core::accounts::Options,
     /// What clients may ask.
     pub limits: godwit_core::limits::Options,
+    /// Listeners and sockets.
+    pub gateway: godwit_gateway::Options,
+    /// The embedded store.
+    pub storage: godwit_storage::redb::Options,
+    /// Budgets and limits of plugins.
+    pub plugins: godwit_engine::Options,
 }
 
 /// The `[server]` section.

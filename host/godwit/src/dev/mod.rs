@@ -85,7 +85,11 @@ impl Dev {
         let builder = Builder::new(project);
         let built = builder.build().await?;
         let server = serve::start(settings).await?;
-        let client = Client { address: server.admin.to_string(), token: server.admin_token.clone() };
+        let token = match std::env::var("GODWIT_ADMIN_TOKEN") {
+            Ok(token) => token,
+            Err(_) => plugin::read_token(&server.admin_token_file)?,
+        };
+        let client = Client { address: server.admin.to_string(), token };
         let mut dev = Self { builder, watch, server, client, installed: BTreeMap::new() };
         dev.install(built).await;
         let people =

@@ -102,7 +102,14 @@ fn token(file: Option<&Path>) -> anyhow::Result<String> {
         return Ok(token);
     }
     let default = config::Server::default().data.join("admin-token");
-    let path = file.unwrap_or(&default);
+    read_token(file.unwrap_or(&default))
+}
+
+/// Reads an admin token.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_token(path: &Path) -> anyhow::Result<String> {
     let token = std::fs::read_to_string(path).with_context(|| {
         format!(
             "cannot read the admin token from {}; name the file `admin-token` of the host's data folder with \
