@@ -55,14 +55,12 @@ export class Messages {
   #draw() {
     const id = this.#conversation;
     if (!id || !this.#client.conversations.has(id)) return;
-    const { scrollHeight, scrollTop } = this.#scroll;
-    const oldest = this.#list.firstElementChild?.dataset.key;
+    const anchor = this.#list.querySelector(".message");
+    const before = anchor?.offsetTop;
     reconcile(this.#list, this.#rows(id), { key: ({ key }) => key, show: (row) => row, draw: (row, view) => this.#drawRow(row, view) });
     if (this.#following) this.#toEnd();
     // What was added above must not move what is being read.
-    else if (oldest !== this.#list.firstElementChild?.dataset.key) {
-      this.#scroll.scrollTop = scrollTop + this.#scroll.scrollHeight - scrollHeight;
-    }
+    else if (anchor?.isConnected) this.#scroll.scrollTop += anchor.offsetTop - before;
     byId("to-end").hidden = this.#following;
     this.#seen(id);
     this.#loadOlder(id);
