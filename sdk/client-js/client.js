@@ -65,7 +65,7 @@ export class Client extends Emitter {
       WebSocket,
       timeoutMs,
       backoff: new Backoff(backoff),
-      introduce: () => ({ device: { ...device, id: deviceId }, resume: this.#cursor ?? undefined }),
+      introduce: () => ({ device: { ...device, id: deviceId }, resume: this.#cursor ?? undefined, window: PAGE }),
       onConnected: (ok) => this.#connected(ok),
       onLost: () => this.#lost(),
       onPush: (name, value) => this.#push(name, value),
@@ -274,7 +274,8 @@ export class Client extends Emitter {
   // What is known but was not among those told now may have gone on in the meantime: ask for it.
   #refresh(fresh, next) {
     const known = new Set(fresh.map(({ id }) => id));
-    this.#more = next ? {} : null;
+    // A full window may be all there is: asking once tells.
+    this.#more = next || fresh.length >= PAGE ? {} : null;
     for (const id of this.#timelines.keys()) {
       if (!known.has(id)) this.#ask(id);
     }

@@ -224,13 +224,13 @@ class Host {
     return (this.#clock = Math.max(Date.now(), this.#clock + 1));
   }
 
-  connect(session, { token }) {
+  connect(session, { token, window }) {
     const [login, { user } = {}] = [...this.#logins].find(([, login]) => login.access_token === token) ?? [];
     if (!user) this.#refuse("unauthorised", "the token is not valid");
     Object.assign(session, { user: user.id, login });
     this.#sessions.add(session);
-    const { conversations, next } = this.conversations(session, {});
-    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, held: [], next };
+    const { conversations } = this.conversations(session, { limit: window });
+    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, contacts: [], held: [] };
   }
 
   users(session, { query, ids }) {
