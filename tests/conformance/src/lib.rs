@@ -5,8 +5,16 @@
 //!
 //! Start with [`tests!`], which lists the checks, and [`Subject`], which is all that they ask.
 //!
-//! ```ignore
-//! godwit_conformance::tests!(MySubject::new());
+//! A backend writes `godwit_conformance::tests!(MySubject::new());` in a test module of its own. Time stands still in
+//! the checks, until they move it:
+//!
+//! ```
+//! use godwit_conformance::TestClock;
+//! use godwit_domain::time::{Clock, Ms};
+//!
+//! let clock = TestClock::at(Ms(1_000));
+//! clock.advance(5);
+//! assert_eq!(clock.now(), Ms(1_005));
 //! ```
 
 pub mod commits;
