@@ -271,6 +271,223 @@ impl Live {
         seat: Option<Seat>,
     ) -> Result<Generation, Error> {
         after.generation = roster.generation.next();
+        let refused = match self.tables.replace_roster(roster.generation, &after).await {
+            Ok(Written::Yes) => None,
+            Ok(Written::No) => Some(Error::Conflict("another change of the plugins came between".to_owned())),
+            Err(error) => Some(error.into()),
+        };
+        if let Some(refused) = refused {
+            self.forget_components(&after, roster).await;
+            return Err(refused);
+        }
+        let mut seats = Vec::new();
+        for installation in &roster.plugins {
+            seats.push(live.restore(installation).await);
+        }
+        live.publish(&roster, seats);
+        *live.roster.lock().await = roster;
+        Ok(Arc::new(live))
+    }
+
+    async fn restore(&self, installation: &Installation) -> Seat {
+        let Installation { id, active, .. } = installation;
+        let private = Private::new(id, &self.stage.options, self.clock.clone());
+        match self.prepare(id, active).await {
+            Ok(ready) => match self.seat(installation, &ready, private.clone()).await {
+                Ok(seat) => return seat,
+                Err(error) => self.broken(installation, private, &error),
+            },
+            Err(error) => self.broken(installation, private, &error),
+        }
+    }
+
+    fn broken(&self, installation: &Installation, private: Arc<Private>, error: &Error) -> Seat {
+        let Installation { id, active, .. } = installation;
+        let why = format!("the plugin could not be loaded: {error}");
+        tracing::error!(plugin = %id, version = active.version, %error, "plugin could not be loaded");
+        private.log("error", &active.version, &format!("host: {why}"));
+        seat(installation, private, Arc::new(self.metrics.meter(id, &active.version)), Err(why.into()))
+    }
+
+    /// Makes a stored release ready again.
+    async fn prepare(&self, id: &str, release: &Release) -> Result<Ready, Error> {
+        let Release { manifest, digest, config, grants, .. } = release;
+        let missing = || Error::Conflict(format!("the component {digest} of `{id}` is not stored"));
+        let component = self.tables.component(*digest).await?.ok_or_else(missing)?;
+        self.stage
+            .prepare(&Candidate { id, manifest, digest: *digest, component: &component, config, grants })
+            .await
+    }
+
+    /// A seat with its first instance.
+    async fn seat(
+        &self,
+        installation: &Installation,
+        ready: &Ready,
+        private: Arc<Private>,
+    ) -> Result<Seat, Error> {
+        let meter = Arc::new(self.metrics.meter(&installation.id, &installation.active.version));
+        let blueprint = ready.blueprint(private.clone(), meter.clone());
+        let first = Instance::make(blueprint.clone()).await;
+        let first = first.map_err(|failure| Error::Refused(vec![failure.why]))?;
+        let pool = Pool::new(blueprint, first, self.runtime.clone());
+        Ok(seat(installation, private, meter, Ok(pool)))
+    }
+
+    pub(crate) async fn install(&self, install: Install) -> Result<Installed, Error> {
+        let mut roster = self.roster.lock().await;
+        let Install { id, manifest, component, grants, config, dry_run } = install;
+        let active = roster.plugins.iter().find(|plugin| plugin.id == id).map(|plugin| &plugin.active);
+        let config = match (config, active) {
+            (Some(config), _) => config,
+            (None, Some(active)) => active.config.clone(),
+            (None, None) => "{}".to_owned(),
+        };
+        let digest = Digest(Sha256::digest(&component).into());
+        let candidate = Candidate {
+            id: &id,
+            manifest: &manifest,
+            digest,
+            component: &component,
+            config: &config,
+            grants: &grants,
+        };
+        let ready = self.stage.prepare(&candidate).await?;
+        let version = ready.checked.manifest.version.clone();
+        let warnings = ready.warnings.clone();
+        let installed = |generation| Installed {
+            id: id.clone(),
+            version,
+            digest: digest.to_string(),
+            generation,
+            warnings,
+        };
+
+        let same = active.is_some_and(|active| {
+            active.digest == digest
+                && active.config == config
+                && active.grants == grants
+                && active.manifest == manifest
+        });
+        if same && self.find(&id).is_some_and(|seat| seat.pool.is_ok()) {
+            return Ok(installed(roster.generation));
+        }
+        self.stage.rehearse(&ready).await?;
+        if active.is_none() && roster.plugins.len() >= PLUGINS_MAX {
+            let problem = format!("{PLUGINS_MAX} plugins are installed, which is the limit; remove one");
+            return Err(Error::Refused(vec![problem]));
+        }
+        if dry_run {
+            return Ok(installed(roster.generation));
+        }
+
+        let release = Release {
+            version: ready.checked.manifest.version.clone(),
+            digest,
+            manifest,
+            config,
+            grants,
+            hooks: ready.checked.hooks.clone(),
+            priority: ready.checked.manifest.priority,
+            installed_at: self.clock.now(),
+        };
+        let mut after = roster.clone();
+        let place = match after.plugins.binary_search_by(|plugin| plugin.id.cmp(&id)) {
+            Ok(place) => {
+                let plugin = &mut after.plugins[place];
+                let before = std::mem::replace(&mut plugin.active, release);
+                // The same once more repairs a plugin that did not load; what it replaced stays the way back.
+                if !same {
+                    plugin.previous = Some(before);
+                }
+                place
+            }
+            Err(place) => {
+                after.plugins.insert(place, Installation { id: id.clone(), active: release, previous: None });
+                place
+            }
+        };
+        self.tables.put_component(digest, &component).await?;
+        let seat = self.seat(&after.plugins[place], &ready, self.private(&id)).await?;
+        let generation = self.change(&mut roster, after, Some(seat)).await?;
+        Ok(installed(generation))
+    }
+
+    pub(crate) async fn rollback(&self, id: &str) -> Result<Installed, Error> {
+        let mut roster = self.roster.lock().await;
+        let mut after = roster.clone();
+        let plugin = find(&mut after, id)?;
+        let Some(previous) = plugin.previous.take() else {
+            return Err(Error::Conflict(format!("`{id}` has no version before `{}`", plugin.active.version)));
+        };
+        plugin.previous = Some(std::mem::replace(&mut plugin.active, previous));
+        let ready = self.prepare(id, &plugin.active).await?;
+        let (version, digest) = (plugin.active.version.clone(), plugin.active.digest.to_string());
+        let seat = self.seat(plugin, &ready, self.private(id)).await?;
+        let generation = self.change(&mut roster, after, Some(seat)).await?;
+        Ok(Installed { id: id.to_owned(), version, digest, generation, warnings: ready.warnings })
+    }
+
+    pub(crate) async fn remove(&self, id: &str) -> Result<Generation, Error> {
+        let mut roster = self.roster.lock().await;
+        let mut after = roster.clone();
+        find(&mut after, id)?;
+        after.plugins.retain(|plugin| plugin.id != id);
+        self.change(&mut roster, after, None).await
+    }
+
+    pub(crate) async fn list(&self) -> Vec<Status> {
+        let roster = self.roster.lock().await;
+        let status = |plugin: &Installation| Status {
+            id: plugin.id.clone(),
+            version: plugin.active.version.clone(),
+            digest: plugin.active.digest.to_string(),
+            hooks: plugin.active.hooks.clone(),
+            priority: plugin.active.priority,
+            grants: plugin.active.grants.clone(),
+            previous: plugin.previous.as_ref().map(|release| release.version.clone()),
+            installed_at: plugin.active.installed_at,
+            generation: roster.generation,
+        };
+        let mut list: Vec<Status> = roster.plugins.iter().map(status).collect();
+        list.sort_by(|a, b| (a.priority, &a.id).cmp(&(b.priority, &b.id)));
+        list
+    }
+
+    pub(crate) fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, Error> {
+        self.find(id).map(|seat| seat.private.lines(after)).ok_or_else(|| Error::NotFound(id.to_owned()))
+    }
+
+    /// Drops instances that nobody needs.
+    pub(crate) fn retire_idle(&self) {
+        let idle = Duration::from_secs(self.stage.options.instance_idle_s.into());
+        for seat in self.snapshot.load().seats() {
+            if let Ok(pool) = &seat.pool {
+                pool.retire_idle(idle);
+            }
+        }
+    }
+
+    fn find(&self, id: &str) -> Option<Seat> {
+        self.snapshot.load().seats().iter().find(|seat| &*seat.id == id).cloned()
+    }
+
+    /// What is the plugin's own, whichever version serves.
+    fn private(&self, id: &str) -> Arc<Private> {
+        match self.find(id) {
+            Some(seat) => seat.private,
+            None => Private::new(id, &self.stage.options, self.clock.clone()),
+        }
+    }
+
+    /// Stores a roster and publishes it. `seat` is that of the plugin that changed, unless it went.
+    async fn change(
+        &self,
+        roster: &mut Roster,
+        mut after: Roster,
+        seat: Option<Seat>,
+    ) -> Result<Generation, Error> {
+        after.generation = roster.generation.next();
         let written = self.tables.replace_roster(roster.generation, &after).await;
         if !matches!(written, Ok(Written::Yes)) {
             self.forget_components(&after, roster).await;

@@ -69,10 +69,6 @@ impl Pool {
         })
     }
 
-    pub(crate) fn blueprint(&self) -> &Blueprint {
-        &self.blueprint
-    }
-
     /// Lends an instance, waiting for one if none is free.
     pub(crate) async fn lend(self: &Arc<Self>, turn: Turn) -> Result<Lease, Failure> {
         let answered = {

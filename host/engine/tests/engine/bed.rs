@@ -1,0 +1,226 @@
+//! What the engine's tests share: an engine on tables in memory, and the fixture plugin with a configuration.
+
+use async_trait::async_trait;
+use godwit_domain::{
+    conversation::{Kind, Role},
+    filter::{Activity, Filters, Judgement, Place, Scene, Verdict},
+    id::{ConversationId, Generation, UserId},
+    message::Content,
+    plugin::{Composition, Digest, Error, Install, Installed, Manager, Roster},
+    tables::{Plugins, Written},
+    time::{Clock, Ms},
+    user::User,
+    waist,
+};
+use godwit_engine::{Engine, Options, Program};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Tables in memory, which can be told to fail.
+#[derive(Default)]
+pub struct Memory {
+    roster: Mutex<Roster>,
+    compositions: Mutex<HashMap<Generation, Composition>>,
+    components: Mutex<HashMap<Digest, Vec<u8>>>,
+    pub broken: AtomicBool,
+}
+
+impl Memory {
+    fn check(&self) -> Result<(), waist::Error> {
+        match self.broken.load(Ordering::SeqCst) {
+            true => Err(waist::Error::Unavailable("told to fail".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    pub fn stored(&self) -> Vec<Digest> {
+        self.components.lock().unwrap().keys().copied().collect()
+    }
+
+    pub fn lose_components(&self) {
+        self.components.lock().unwrap().clear();
+    }
+}
+
+#[async_trait]
+impl Plugins for Memory {
+    async fn roster(&self) -> Result<Roster, waist::Error> {
+        self.check()?;
+        Ok(self.roster.lock().unwrap().clone())
+    }
+
+    async fn replace_roster(&self, before: Generation, after: &Roster) -> Result<Written, waist::Error> {
+        self.check()?;
+        let mut roster = self.roster.lock().unwrap();
+        if roster.generation != before {
+            return Ok(Written::No);
+        }
+        self.compositions.lock().unwrap().insert(after.generation, after.composition());
+        *roster = after.clone();
+        Ok(Written::Yes)
+    }
+
+    async fn composition(&self, generation: Generation) -> Result<Option<Composition>, waist::Error> {
+        Ok(self.compositions.lock().unwrap().get(&generation).cloned())
+    }
+
+    async fn put_component(&self, digest: Digest, component: &[u8]) -> Result<(), waist::Error> {
+        self.components.lock().unwrap().insert(digest, component.to_vec());
+        Ok(())
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Vec<u8>>, waist::Error> {
+        Ok(self.components.lock().unwrap().get(&digest).cloned())
+    }
+
+    async fn drop_component(&self, digest: Digest) -> Result<(), waist::Error> {
+        self.components.lock().unwrap().remove(&digest);
+        Ok(())
+    }
+}
+
+/// The clock of the tests.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Ms {
+        Ms(1_700_000_000_000)
+    }
+}
+
+/// An engine with all that it stands on.
+pub struct Bed {
+    pub engine: Arc<Engine>,
+    pub tables: Arc<Memory>,
+    pub folder: Arc<tempfile::TempDir>,
+    pub options: Options,
+}
+
+impl Bed {
+    pub async fn new(options: Options) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self::on(options, Arc::new(Memory::default()), folder).await
+    }
+
+    pub async fn on(options: Options, tables: Arc<Memory>, folder: Arc<tempfile::TempDir>) -> Self {
+        let compiler = Program { path: env!("CARGO_BIN_EXE_compile-component").into(), args: Vec::new() };
+        let cache = folder.path().join("cache");
+        let engine =
+            Engine::open(options.clone(), tables.clone(), Arc::new(Still), &cache, compiler).await.unwrap();
+        Self { engine, tables, folder, options }
+    }
+
+    /// The same host after a restart.
+    pub async fn restarted(self) -> Self {
+        let Self { engine, tables, folder, options } = self;
+        drop(engine);
+        Self::on(options, tables, folder).await
+    }
+
+    /// Compiled components on disk.
+    pub fn artefacts(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.folder.path().join("cache")).unwrap();
+        let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "cwasm"));
+        paths
+    }
+
+    /// Installs the fixture plugin, which behaves as its configuration says.
+    pub async fn install(&self, id: &str, version: &str, config: &str) -> Result<Installed, Error> {
+        self.engine.install(fixture(id, version, config)).await
+    }
+
+    /// Why an installation is refused.
+    pub async fn refusal(&self, install: Install) -> String {
+        match self.engine.install(install).await {
+            Err(Error::Refused(problems)) => problems.join("\n"),
+            other => panic!("should be refused: {other:?}"),
+        }
+    }
+
+    pub async fn judge(&self, body: &str) -> (Judgement, Verdict) {
+        self.engine.pin().judge(&scene(1), Content::text(body)).await
+    }
+
+    /// All that a plugin logged.
+    pub async fn log(&self, id: &str) -> String {
+        let lines = self.engine.logs(id, 0).await.unwrap();
+        lines.into_iter().map(|line| line.text + "\n").collect()
+    }
+
+    pub fn metrics(&self) -> String {
+        let mut registry = prometheus_client::registry::Registry::default();
+        self.engine.metrics().register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+}
+
+/// What a filter is told of a message of that user.
+pub fn scene(user: u128) -> Scene {
+    let sender = User {
+        id: UserId::from_u128(user),
+        name: "ada".to_owned(),
+        display_name: Some("Ada".to_owned()),
+        bot: false,
+        time_zone: None,
+        joined_at: Ms(1),
+    };
+    Scene {
+        now: Ms(1_700_000_000_000),
+        conversation: Some(Place {
+            id: ConversationId::from_u128(7),
+            kind: Kind::Group,
+            title: Some("A title".to_owned()),
+            member_count: 3,
+            encrypted: false,
+            labels: vec!["a".to_owned(), "b".to_owned()],
+        }),
+        sender: Arc::new(sender),
+        sender_role: Some(Role::Member),
+        activity: Activity::default(),
+        via: None,
+    }
+}
+
+/// The fixture plugin under that id, with that configuration.
+pub fn fixture(id: &str, version: &str, config: &str) -> Install {
+    Install {
+        id: id.to_owned(),
+        manifest: manifest(id, version),
+        component: godwit_fixtures::component(godwit_fixtures::FIXTURE),
+        grants: Vec::new(),
+        config: Some(config.to_owned()),
+        dry_run: false,
+    }
+}
+
+/// The manifest of the fixture plugin.
+pub fn manifest(id: &str, version: &str) -> String {
+    format!(
+        "id = {id:?}\nversion = {version:?}\ninterface = \"0.1\"\nhooks = [\"normalise\", \"moderation\"]\n"
+    )
+}
+
+/// The code with which a message was refused.
+pub fn refused(judgement: &Judgement) -> Option<&str> {
+    match judgement {
+        Judgement::Reject { reason, .. } => Some(&reason.code),
+        _ => None,
+    }
+}
+
+/// The text with which a message was let through.
+pub fn allowed(judgement: &Judgement) -> Option<&str> {
+    match judgement {
+        Judgement::Allow(content) => Some(&content.body),
+        _ => None,
+    }
+}

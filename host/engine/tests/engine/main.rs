@@ -1,0 +1,10 @@
+//! The engine as its users see it: its two ports, with real components.
+//!
+//! It knows nothing of the engine's insides. Start with [`bed`].
+
+mod bad;
+mod bed;
+mod compiling;
+mod installing;
+mod judging;
+mod swapping;
