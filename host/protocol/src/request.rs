@@ -419,7 +419,8 @@ fn wrong_field<T: DeserializeOwned>(name: &str, json: &str, _: std::marker::Phan
     let field = match (path.as_str(), missing) {
         (".", Some(missing)) => missing.to_owned(),
         (parent, Some(missing)) => format!("{parent}.{missing}"),
-        (".", None) => name.to_owned(),
+        // `?` stands for where not even a key could be read.
+        ("." | "?", None) => name.to_owned(),
         (field, None) => field.to_owned(),
     };
     Error::invalid(field, message)

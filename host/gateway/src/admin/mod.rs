@@ -11,6 +11,7 @@
 //! DELETE /admin/v1/plugins/{id}                                                     200 {generation}
 //! POST   /admin/v1/plugins/{id}/rollback                                            200 {id, version, …}
 //! GET    /admin/v1/plugins/{id}/logs?after=N                                        200 {lines: […]}
+//! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /health/live, /health/ready              200 {status}, or 503 with the reason
 //! GET    /metrics                                 OpenMetrics text
 //! ```
@@ -19,6 +20,7 @@
 //! It owns no behaviour: accounts, the host and the plugin manager decide.
 
 mod plugins;
+mod trace;
 mod users;
 
 use crate::{
@@ -119,6 +121,10 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "plugins", id, "logs"] => {
             only(Method::GET, "GET")?;
             plugins::logs(gateway, &request, id).await
+        }
+        ["admin", "v1", "conversations", id, "messages", seq, "trace"] => {
+            only(Method::GET, "GET")?;
+            trace::show(gateway, id, seq).await
         }
         _ => Err(Failure::no_route(&path)),
     }
