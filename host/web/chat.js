@@ -54,7 +54,10 @@ export function startChat(auth) {
   client.on("message", (message) => {
     if (message.conversation === shownId && message.sender !== user.id) speak(client, message);
   });
+  // The address may name one that is older than those known; whether it may be seen is the host's to say.
+  const lookUp = () => openId() && client.conversation(openId()).catch(() => {});
   addEventListener("hashchange", draw);
+  addEventListener("hashchange", lookUp);
   addEventListener("online", () => client.wake());
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible") client.wake();
@@ -86,7 +89,8 @@ export function startChat(auth) {
     });
     client.on("state", (change) => {
       if (change.state === "stopped" && ended(change)) return auth.logout().catch(() => {}).then(() => leave("You have been logged out."));
-      drawBanner(client, change);
+      if (change.state === "connected") lookUp();
+      drawBanner(change);
       draw();
       messages.draw();
     });
@@ -128,7 +132,7 @@ function drawHeader(client, conversation) {
   byId("add-people").hidden = kind === "direct" || !["admin", "owner"].includes(role);
 }
 
-function drawBanner(client, { state, code, error }) {
+function drawBanner({ state, code, error }) {
   const banner = byId("banner");
   banner.hidden = state === "connected" || state === "idle";
   banner.dataset.state = state;

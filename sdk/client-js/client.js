@@ -138,6 +138,11 @@ export class Client extends Emitter {
     return this.#learn((await this.request("direct", { user })).conversation);
   }
 
+  /** The conversation of that id, asked for if it is not known. */
+  async conversation(id) {
+    return this.conversations.get(id) ?? this.#learn((await this.request("conversation", { conversation: id })).conversation);
+  }
+
   /** Makes a group. A repeat with the same `client_id` returns the same group. */
   async createGroup({ title, members, client_id = clientId() }) {
     const { conversation } = await this.request("create", { kind: "group", client_id, title, members });

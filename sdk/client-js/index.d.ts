@@ -267,6 +267,9 @@ export class Client {
   /** What became of an own message. */
   status(message: Message): "sent" | "delivered" | "read";
 
+  /** The conversation of that id, asked for if it is not known. */
+  conversation(id: string): Promise<Conversation>;
+  /** The conversation with that person, made if it is missing. */
   direct(user: string): Promise<Conversation>;
   createGroup(group: { title: string; members: string[]; client_id?: string }): Promise<Conversation>;
   invite(conversation: string, users: string[]): Promise<Conversation>;

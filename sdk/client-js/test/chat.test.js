@@ -167,6 +167,8 @@ test("older conversations follow page by page", async (t) => {
   assert.equal(phone.client.list.length, 50);
   assert.equal(phone.client.list[0].title, "60");
   assert.ok(phone.client.hasMoreConversations);
+  const first = anna.client.list.find(({ title }) => title === "1");
+  assert.equal((await phone.client.conversation(first.id)).title, "1", "one that is not known is asked for");
   await phone.client.moreConversations();
   assert.equal(phone.client.list.length, 60);
   assert.ok(!phone.client.hasMoreConversations);
