@@ -9,13 +9,20 @@ use godwit_domain::{
 use godwit_engine::Options;
 
 /// Ways to misbehave, what each comes to, and what the log says of it.
-const CASES: [(&str, Decision, &str); 5] = [
-    ("loop", Decision::Deadline, "5 ms of CPU time"),
-    ("grow", Decision::Trap, "memory limit"),
-    ("recurse", Decision::Trap, "stack"),
-    ("trap", Decision::Trap, "the fixture traps as configured"),
-    ("huge", Decision::Trap, ""),
+const CASES: [(&str, Decision, &str); 6] = [
+    (r#""mode": "loop""#, Decision::Deadline, "100 ms of CPU time"),
+    (r#""mode": "grow""#, Decision::Trap, "memory limit"),
+    (r#""mode": "recurse""#, Decision::Trap, "call stack exhausted"),
+    (r#""mode": "trap""#, Decision::Trap, "the fixture traps as configured"),
+    (r#""mode": "huge", "bytes": 100000000"#, Decision::Trap, "memory limit"),
+    // Small enough to be made, too large to be handed over.
+    (r#""mode": "huge", "bytes": 100000"#, Decision::Trap, "fuel"),
 ];
+
+/// Enough CPU time that memory and stack end before it, however slow the machine.
+fn patient() -> Options {
+    Options { call_cpu_ms: 100, chain_cpu_ms: 400, call_wall_ms: 10_000, ..Options::default() }
+}
 
 fn failed(judgement: &Judgement) -> Option<(Hook, Decision)> {
     match judgement {
@@ -26,10 +33,10 @@ fn failed(judgement: &Judgement) -> Option<(Hook, Decision)> {
 
 #[tokio::test]
 async fn moderation_that_fails_lets_nothing_through_and_serves_the_next_message() {
-    let bed = Bed::new(Options::default()).await;
+    let bed = Bed::new(patient()).await;
     for (mode, how, logged) in CASES {
-        let config = format!(r#"{{"moderation": {{"mode": "{mode}", "on": "bad"}}}}"#);
-        bed.install("a", mode, &config).await.unwrap();
+        let config = format!(r#"{{"moderation": {{{mode}, "on": "bad"}}}}"#);
+        bed.install("a", "1", &config).await.unwrap();
         for _ in 0..3 {
             let (judgement, verdict) = bed.judge("bad").await;
             assert_eq!(failed(&judgement), Some((Hook::Moderation, how)), "{mode}: {judgement:?}");
@@ -44,12 +51,11 @@ async fn moderation_that_fails_lets_nothing_through_and_serves_the_next_message(
 
 #[tokio::test]
 async fn normalise_that_fails_leaves_the_text_and_moderation_still_judges() {
-    let bed = Bed::new(Options::default()).await;
+    let bed = Bed::new(patient()).await;
     for (mode, how, _) in CASES {
-        let config = format!(
-            r#"{{"normalise": {{"mode": "{mode}"}}, "moderation": {{"mode": "reject", "on": "bad"}}}}"#
-        );
-        bed.install("a", mode, &config).await.unwrap();
+        let config =
+            format!(r#"{{"normalise": {{{mode}}}, "moderation": {{"mode": "reject", "on": "bad"}}}}"#);
+        bed.install("a", "1", &config).await.unwrap();
         let (judgement, verdict) = bed.judge("good").await;
         assert_eq!(allowed(&judgement), Some("good"), "{mode}: {judgement:?}");
         let steps: Vec<_> = verdict.steps.iter().map(|step| (step.hook, step.decision)).collect();
@@ -57,6 +63,18 @@ async fn normalise_that_fails_leaves_the_text_and_moderation_still_judges() {
         let (judgement, _) = bed.judge("bad").await;
         assert!(matches!(judgement, Judgement::Reject { .. }), "{mode}: {judgement:?}");
     }
+}
+
+#[tokio::test]
+async fn a_loop_is_cut_at_the_default_budget() {
+    let bed = Bed::new(Options::default()).await;
+    bed.install("a", "1", r#"{"moderation": {"mode": "loop"}}"#).await.unwrap();
+    let (judgement, _) = bed.judge("x").await;
+    assert_eq!(failed(&judgement), Some((Hook::Moderation, Decision::Deadline)));
+    let metrics = bed.metrics();
+    let counted =
+        r#"godwit_plugin_calls_total{plugin="a",version="1",hook="moderation",decision="deadline"} 1"#;
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]
@@ -147,10 +165,9 @@ async fn a_caller_who_goes_away_takes_no_instance_along() {
     let bed = Bed::new(options).await;
     bed.install("a", "1", r#"{"moderation": {"mode": "loop", "on": "bad"}}"#).await.unwrap();
     let chain = bed.engine.pin();
-    let judged = tokio::time::timeout(
-        std::time::Duration::from_millis(20),
-        chain.judge(&scene(1), Content::text("bad")),
-    );
+    let scene = scene(1);
+    let call = chain.judge(&scene, Content::text("bad"));
+    let judged = tokio::time::timeout(std::time::Duration::from_millis(20), call);
     assert!(judged.await.is_err(), "cut by the caller");
     assert_eq!(allowed(&bed.judge("good").await.0), Some("good"));
 }
