@@ -181,6 +181,18 @@ impl Client {
         self.reply(id).await
     }
 
+    /// Sends one request that must be refused.
+    ///
+    /// # Errors
+    /// It is not refused, or not answered.
+    pub async fn refused(&mut self, name: &str, payload: Value) -> Result<Refusal> {
+        match self.request(name, payload.clone()).await {
+            Err(Failure::Refused(refusal)) => Ok(refusal),
+            Ok(ok) => bail!("{name} {payload} was answered with {ok}"),
+            Err(other) => Err(anyhow::Error::new(other).context(format!("{name} {payload}"))),
+        }
+    }
+
     /// Sends one request without waiting; its id.
     ///
     /// # Errors
@@ -233,6 +245,11 @@ impl Client {
         }
     }
 
+    /// The reply of that id, if it has come and was not asked for yet.
+    pub fn take_reply(&mut self, id: u64) -> Option<Result<Value, Refusal>> {
+        self.replies.remove(&id)
+    }
+
     /// Waits for the next push of that name; those of other names are kept.
     ///
     /// # Errors
@@ -264,7 +281,15 @@ impl Client {
     /// # Errors
     /// It was not closed in time.
     pub async fn closed(&mut self) -> Result<u16> {
-        let deadline = Instant::now() + PATIENCE;
+        self.closed_within(PATIENCE).await
+    }
+
+    /// As [`Client::closed`], with a patience of its own.
+    ///
+    /// # Errors
+    /// It was not closed in time.
+    pub async fn closed_within(&mut self, patience: Duration) -> Result<u16> {
+        let deadline = Instant::now() + patience;
         loop {
             match self.read(deadline, || "a close".to_owned()).await {
                 Ok(()) => {}

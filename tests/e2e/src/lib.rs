@@ -11,7 +11,7 @@ pub mod checker;
 pub mod client;
 pub mod server;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 /// How long anything may take that must happen. It bounds a failing run; a passing one never waits for it to end.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -20,10 +20,10 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 ///
 /// # Errors
 /// `what` did not come within [`PATIENCE`].
-pub async fn eventually<T, F>(what: &str, mut ready: impl FnMut() -> F) -> anyhow::Result<T>
-where
-    F: Future<Output = anyhow::Result<Option<T>>>,
-{
+pub async fn eventually<T>(
+    what: &str,
+    mut ready: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let asked = async {
         loop {
             if let Some(value) = ready().await? {

@@ -1,0 +1,33 @@
+//! Every behaviour of the contracts that can be seen from outside, at the real binary.
+//!
+//! One program, so that it is linked once; each test has a server of its own, so that they run side by side.
+//! Start with [`messages`]; `kill -9` has a program of its own, because it wants the machine for itself.
+
+mod accounts;
+mod bad_input;
+mod conversations;
+mod history;
+mod life;
+mod limits;
+mod marks;
+mod messages;
+mod plugins;
+mod sockets;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// The numbers in a list of messages.
+fn seqs(messages: &[Value]) -> Vec<u64> {
+    messages.iter().filter_map(|message| message["seq"].as_u64()).collect()
+}
+
+/// The bodies in a list of messages.
+fn bodies(messages: &[Value]) -> Vec<&str> {
+    messages.iter().filter_map(|message| message["body"].as_str()).collect()
+}
+
+/// A list within an answer.
+fn list<'a>(value: &'a Value, field: &str) -> Result<&'a Vec<Value>> {
+    value[field].as_array().with_context(|| format!("`{field}` is a list in {value}"))
+}
