@@ -36,9 +36,8 @@ pub struct Listener {
 }
 
 impl Metrics {
-    /// Makes the metrics known under their names, all of which begin with `godwit_http_`.
+    /// Makes the metrics known under the registry's prefix.
     pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("godwit_http");
         registry.register("requests", "Requests that were answered", self.requests.clone());
         registry.register(
             "connections",

@@ -285,6 +285,6 @@ async fn health_and_metrics_are_told_to_anyone() {
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
     );
     let text = String::from_utf8(metrics.body).unwrap();
-    assert!(text.contains("godwit_http_requests_total{listener=\"admin\",status=\"503\"} 1"), "{text}");
+    assert!(text.contains("godwit_gateway_requests_total{listener=\"admin\",status=\"503\"} 1"), "{text}");
     assert!(text.ends_with("# EOF\n"));
 }

@@ -1,5 +1,7 @@
 //! Connections that are too many, too large, too slow or cut off: each gets an end, and nobody else notices.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod common;
 
 use common::{House, ask, exchange, parse};
@@ -150,8 +152,8 @@ async fn connections_past_the_limit_are_closed_as_they_come() {
     let metrics = ask(house.admin, "GET", "/metrics", &[], b"").await;
     let text = String::from_utf8(metrics.body).unwrap();
     for line in [
-        "godwit_http_connections{listener=\"public\"} 2",
-        "godwit_http_connections_refused_total{listener=\"public\"} 1",
+        "godwit_gateway_connections{listener=\"public\"} 2",
+        "godwit_gateway_connections_refused_total{listener=\"public\"} 1",
     ] {
         assert!(text.contains(line), "{line} is missing in {text}");
     }

@@ -1,6 +1,7 @@
 //! A gateway on real sockets, with a real host behind it and a plugin manager that remembers what it was asked.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use async_trait::async_trait;
 use godwit_core::{
@@ -207,7 +208,7 @@ impl House {
         });
         let (plugins, ready) = (Arc::<Shelf>::default(), Arc::new(AtomicBool::new(true)));
         let (metrics, mut registry) = (Metrics::default(), prometheus_client::registry::Registry::default());
-        metrics.register(&mut registry);
+        metrics.register(registry.sub_registry_with_prefix("godwit_gateway"));
         let asked = ready.clone();
         let gateway = Gateway::new(Parts {
             options,
