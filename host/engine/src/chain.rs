@@ -27,7 +27,7 @@ use std::{
 #[derive(Clone)]
 pub(crate) struct Seat {
     pub(crate) id: Arc<str>,
-    pub(crate) release: Arc<Release>,
+    pub(crate) installation: Arc<Installation>,
     pub(crate) private: Arc<Private>,
     pub(crate) meter: Arc<Meter>,
     /// Where its instances are; or why there are none, in which case it counts as trapped: what must be heard and
@@ -55,17 +55,21 @@ enum Next {
 impl Snapshot {
     pub(crate) fn new(generation: Generation, seats: Vec<Seat>, chain_cpu_ms: u32) -> Self {
         let mut order: Vec<u16> = (0..=u16::MAX).take(seats.len()).collect();
-        let key = |place: &u16| {
-            let seat = &seats[usize::from(*place)];
-            (seat.release.priority, seat.id.clone())
-        };
-        order.sort_by_key(key);
+        // By id already, which the sort keeps among equals.
+        order.sort_by_key(|place| seats[usize::from(*place)].release().priority);
         let serving = |hook| {
-            let serves = |place: &u16| seats[usize::from(*place)].release.hooks.contains(&hook);
+            let serves = |place: &u16| seats[usize::from(*place)].release().hooks.contains(&hook);
             order.iter().copied().filter(serves).collect()
         };
         let (normalise, moderation) = (serving(Hook::Normalise), serving(Hook::Moderation));
         Self { generation, normalise, moderation, seats, chain_cpu_ms }
+    }
+
+    /// All plugins, in the order in which they run.
+    pub(crate) fn ordered(&self) -> Vec<&Seat> {
+        let mut seats: Vec<&Seat> = self.seats.iter().collect();
+        seats.sort_by_key(|seat| seat.release().priority);
+        seats
     }
 
     /// All plugins, by id.
@@ -89,7 +93,7 @@ impl Snapshot {
             Ok(Answer::Reject(reason)) => (Decision::Reject, Next::Stop(rejected(seat, reason))),
             Err(Failure { how, why }) => {
                 let text = format!("host: {} of `{}`: {why}", how.name(), hook.name());
-                seat.private.log("error", &seat.release.version, &text);
+                seat.private.log("error", &seat.release().version, &text);
                 let next = match hook {
                     // The text stays as it was; moderation sees it and decides.
                     Hook::Normalise => Next::Go,
@@ -116,6 +120,25 @@ struct Pass<'a> {
 }
 
 impl Seat {
+    pub(crate) fn new(
+        installation: &Installation,
+        private: Arc<Private>,
+        meter: Arc<Meter>,
+        pool: Result<Arc<Pool>, Arc<str>>,
+    ) -> Self {
+        Self {
+            id: installation.id.as_str().into(),
+            installation: Arc::new(installation.clone()),
+            private,
+            meter,
+            pool,
+        }
+    }
+
+    pub(crate) fn release(&self) -> &Release {
+        &self.installation.active
+    }
+
     async fn ask(&self, hook: Hook, pass: &mut Pass<'_>) -> Result<Answer, Failure> {
         let pool = self.pool.as_ref().map_err(|why| Failure::trap(&**why))?;
         if pass.cpu_ms == 0 {
@@ -158,15 +181,4 @@ fn rejected(seat: &Seat, reason: Reason) -> Judgement {
 
 fn micros(took: Duration) -> u32 {
     u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
-}
-
-/// The seats of a roster, for those who hold the parts.
-pub(crate) fn seat(
-    installation: &Installation,
-    private: Arc<Private>,
-    meter: Arc<Meter>,
-    pool: Result<Arc<Pool>, Arc<str>>,
-) -> Seat {
-    let release = Arc::new(installation.active.clone());
-    Seat { id: installation.id.as_str().into(), release, private, meter, pool }
 }

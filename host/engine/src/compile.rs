@@ -154,12 +154,10 @@ impl Compiler {
 fn why(status: std::process::ExitStatus, said: &str, limits: &Compile) -> Error {
     use std::os::unix::process::ExitStatusExt;
     const SIGABRT: i32 = 6;
-    const SIGKILL: i32 = 9;
     const SIGXCPU: i32 = 24;
     match (status.code().and_then(|code| u8::try_from(code).ok()), status.signal()) {
         (Some(child::REFUSED), _) => Error::Refused(format!("does not compile: {said}")),
-        // The kernel sends the first at the soft limit and the second at the hard one.
-        (_, Some(SIGXCPU | SIGKILL)) => {
+        (_, Some(SIGXCPU)) => {
             Error::Refused(format!("compile limit: more than {} s of CPU time used", limits.cpu_s))
         }
         (_, Some(SIGABRT)) if said.contains("memory allocation") => {

@@ -8,6 +8,7 @@ use crate::{
     bindings::{Shown, Told, lifecycle, moderation, normalise},
     metrics::Meter,
     options::{Options, kib, mib},
+    runtime::Ticker,
     services::Private,
     state::{Budget, Memory, State},
     wasi,
@@ -39,6 +40,8 @@ pub(crate) struct Blueprint {
     pub(crate) private: Arc<Private>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) options: Arc<Options>,
+    /// Runs for as long as there may be calls to cut, be it only those of a snapshot that someone still holds.
+    pub(crate) _ticker: Arc<Ticker>,
 }
 
 /// A call that gave no answer.

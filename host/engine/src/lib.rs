@@ -55,7 +55,6 @@ pub struct Engine {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     chores: JoinHandle<()>,
-    _ticker: runtime::Ticker,
 }
 
 /// Why the engine could not be opened.
@@ -88,7 +87,8 @@ impl Engine {
         let compiler = compile::Compiler::new(engine.clone(), compiler, &options, cache, metrics.clone());
         // Before the first instance is made: it is cut by this clock.
         let ticker = runtime::Ticker::start(&engine)?;
-        let live = Live::load(Arc::new(options), tables, clock, &engine, compiler, metrics.clone()).await?;
+        let live =
+            Live::load(Arc::new(options), tables, clock, &engine, ticker, compiler, metrics.clone()).await?;
         let weak = Arc::downgrade(&live);
         let chores = tokio::spawn(async move {
             let mut chores = tokio::time::interval(CHORES);
@@ -100,7 +100,7 @@ impl Engine {
                 }
             }
         });
-        Ok(Arc::new(Self { live, metrics, chores, _ticker: ticker }))
+        Ok(Arc::new(Self { live, metrics, chores }))
     }
 
     /// What is counted; to be registered by who serves metrics.
@@ -129,7 +129,7 @@ impl Manager for Engine {
     }
 
     async fn list(&self) -> Vec<Status> {
-        self.live.list().await
+        self.live.list()
     }
 
     async fn rollback(&self, id: &str) -> Result<Installed, plugin::Error> {

@@ -5,17 +5,19 @@
 //! between the two.
 
 use crate::{
-    chain::{Seat, Snapshot, seat},
+    chain::{Seat, Snapshot},
     compile::Compiler,
     instance::Instance,
     metrics::Metrics,
     options::Options,
     pool::Pool,
+    runtime::Ticker,
     services::Private,
     stage::{Candidate, Ready, Stage},
 };
 use arc_swap::ArcSwap;
 use godwit_domain::{
+    filter::Chain,
     id::Generation,
     plugin::{Digest, Error, Install, Installation, Installed, LogLine, Release, Roster, Status},
     tables::{self, Written},
@@ -37,7 +39,7 @@ pub(crate) struct Live {
     runtime: Handle,
     /// Read by every message.
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    /// Held during a change; messages never take it.
+    /// Held during a change; messages and lists never take it.
     roster: Mutex<Roster>,
 }
 
@@ -49,11 +51,12 @@ impl Live {
         tables: Arc<dyn tables::Plugins>,
         clock: Arc<dyn Clock>,
         engine: &wasmtime::Engine,
+        ticker: Ticker,
         compiler: Compiler,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, crate::Error> {
         let roster = tables.roster().await?;
-        let stage = Stage::new(options, clock.clone(), engine, compiler)?;
+        let stage = Stage::new(options, clock.clone(), engine, ticker, compiler)?;
         let live = Self {
             stage,
             tables,
@@ -89,7 +92,7 @@ impl Live {
         let why = format!("the plugin could not be loaded: {error}");
         tracing::error!(plugin = %id, version = active.version, %error, "plugin could not be loaded");
         private.log("error", &active.version, &format!("host: {why}"));
-        seat(installation, private, Arc::new(self.metrics.meter(id, &active.version)), Err(why.into()))
+        Seat::new(installation, private, Arc::new(self.metrics.meter(id, &active.version)), Err(why.into()))
     }
 
     /// Makes a stored release ready again.
@@ -114,7 +117,7 @@ impl Live {
         let first = Instance::make(blueprint.clone()).await;
         let first = first.map_err(|failure| Error::Refused(vec![failure.why]))?;
         let pool = Pool::new(blueprint, first, self.runtime.clone());
-        Ok(seat(installation, private, meter, Ok(pool)))
+        Ok(Seat::new(installation, private, meter, Ok(pool)))
     }
 
     pub(crate) async fn install(&self, install: Install) -> Result<Installed, Error> {
@@ -219,22 +222,23 @@ impl Live {
         self.change(&mut roster, after, None).await
     }
 
-    pub(crate) async fn list(&self) -> Vec<Status> {
-        let roster = self.roster.lock().await;
-        let status = |plugin: &Installation| Status {
-            id: plugin.id.clone(),
-            version: plugin.active.version.clone(),
-            digest: plugin.active.digest.to_string(),
-            hooks: plugin.active.hooks.clone(),
-            priority: plugin.active.priority,
-            grants: plugin.active.grants.clone(),
-            previous: plugin.previous.as_ref().map(|release| release.version.clone()),
-            installed_at: plugin.active.installed_at,
-            generation: roster.generation,
+    pub(crate) fn list(&self) -> Vec<Status> {
+        let snapshot = self.snapshot.load();
+        let status = |seat: &Seat| {
+            let Installation { id, active, previous } = &*seat.installation;
+            Status {
+                id: id.clone(),
+                version: active.version.clone(),
+                digest: active.digest.to_string(),
+                hooks: active.hooks.clone(),
+                priority: active.priority,
+                grants: active.grants.clone(),
+                previous: previous.as_ref().map(|release| release.version.clone()),
+                installed_at: active.installed_at,
+                generation: snapshot.generation(),
+            }
         };
-        let mut list: Vec<Status> = roster.plugins.iter().map(status).collect();
-        list.sort_by(|a, b| (a.priority, &a.id).cmp(&(b.priority, &b.id)));
-        list
+        snapshot.ordered().into_iter().map(status).collect()
     }
 
     pub(crate) fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, Error> {

@@ -12,7 +12,7 @@ use crate::{
     manifest::{self, Checked, Expect, Test},
     metrics::Meter,
     options::Options,
-    runtime,
+    runtime::{self, Ticker},
     services::Private,
     state::State,
 };
@@ -35,6 +35,7 @@ use wasmtime::{
 pub(crate) struct Stage {
     pub(crate) options: Arc<Options>,
     clock: Arc<dyn Clock>,
+    ticker: Arc<Ticker>,
     linker: Linker<State>,
     compiler: Compiler,
 }
@@ -58,6 +59,7 @@ pub(crate) struct Ready {
     pre: InstancePre<State>,
     lifecycle: bool,
     options: Arc<Options>,
+    ticker: Arc<Ticker>,
 }
 
 impl Stage {
@@ -65,9 +67,10 @@ impl Stage {
         options: Arc<Options>,
         clock: Arc<dyn Clock>,
         engine: &Engine,
+        ticker: Ticker,
         compiler: Compiler,
     ) -> wasmtime::Result<Self> {
-        Ok(Self { options, clock, linker: runtime::linker(engine)?, compiler })
+        Ok(Self { options, clock, ticker: Arc::new(ticker), linker: runtime::linker(engine)?, compiler })
     }
 
     /// Checks, compiles and links.
@@ -109,6 +112,7 @@ impl Stage {
             pre,
             lifecycle: outside.lifecycle,
             options: options.clone(),
+            ticker: self.ticker.clone(),
         })
     }
 
@@ -201,6 +205,7 @@ impl Ready {
             private,
             meter,
             options: self.options.clone(),
+            _ticker: self.ticker.clone(),
         })
     }
 }
