@@ -45,7 +45,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 const FILE: &str = "godwit.redb";
 
 /// Settings of the store.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// Memory for pages of the file, in bytes.
