@@ -5,15 +5,15 @@
 //!
 //! Start with [`host::Host`], then follow a message: [`session`] → [`sequencer`] → [`registry`] → [`outbox`].
 
-pub mod accounts;
 pub mod host;
+pub mod session;
+pub mod sequencer;
+pub mod registry;
+pub mod outbox;
+pub mod view;
+pub mod person;
+pub mod accounts;
 pub mod limits;
 pub mod metrics;
-pub mod outbox;
-pub mod person;
-pub mod registry;
-pub mod sequencer;
-pub mod session;
-pub mod view;
 
 pub use godwit_domain as domain;

@@ -5,13 +5,13 @@
 //! commits, the next one gathers. Replies and pushes leave after the commit, in the order of arrival.
 //! Others hold a [`Handle`]; start with [`shard`] for the loop.
 
-mod card;
-mod clients;
-mod conversation;
-mod publish;
 mod shard;
 mod slot;
+mod conversation;
+mod clients;
 mod storage;
+mod publish;
+mod card;
 
 pub use card::{Card, Cards};
 pub use conversation::View;
