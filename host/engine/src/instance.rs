@@ -228,5 +228,5 @@ async fn cut<T>(
 fn jitter(calls: u32) -> u32 {
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     let spread = calls / 2;
-    calls - spread / 2 + (u64::from(random) * u64::from(spread) >> 32) as u32
+    calls - spread / 2 + ((u64::from(random) * u64::from(spread)) >> 32) as u32
 }

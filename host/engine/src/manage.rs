@@ -80,7 +80,7 @@ impl Live {
         let private = Private::new(id, &self.stage.options, self.clock.clone());
         match self.prepare(id, active).await {
             Ok(ready) => match self.seat(installation, &ready, private.clone()).await {
-                Ok(seat) => return seat,
+                Ok(seat) => seat,
                 Err(error) => self.broken(installation, private, &error),
             },
             Err(error) => self.broken(installation, private, &error),
