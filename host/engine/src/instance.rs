@@ -84,16 +84,26 @@ impl Instance {
             let pre = &blueprint.pre;
             let serves = |hook| blueprint.hooks.contains(&hook);
             let normalise = match serves(Hook::Normalise) {
-                true => Some(normalise::GuestIndices::new(pre)?.load(&mut store, &instance)?),
+                true => Some(
+                    normalise::GuestIndices::new(pre)
+                        .and_then(|guest| guest.load(&mut store, &instance))
+                        .map_err(|error| typed("normalise", error))?,
+                ),
                 false => None,
             };
             let moderation = match serves(Hook::Moderation) {
-                true => Some(moderation::GuestIndices::new(pre)?.load(&mut store, &instance)?),
+                true => Some(
+                    moderation::GuestIndices::new(pre)
+                        .and_then(|guest| guest.load(&mut store, &instance))
+                        .map_err(|error| typed("moderation", error))?,
+                ),
                 false => None,
             };
             let refusal = match blueprint.lifecycle {
                 true => {
-                    let lifecycle = lifecycle::GuestIndices::new(pre)?.load(&mut store, &instance)?;
+                    let lifecycle = lifecycle::GuestIndices::new(pre)
+                        .and_then(|guest| guest.load(&mut store, &instance))
+                        .map_err(|error| typed("lifecycle", error))?;
                     lifecycle.call_init(&mut store, &blueprint.config).await?.err()
                 }
                 false => None,
@@ -170,6 +180,11 @@ impl Drop for Instance {
         self.blueprint.meter.live.dec();
         self.blueprint.meter.retired.inc();
     }
+}
+
+/// Says which export it was whose types are not those of the interface.
+fn typed(export: &str, error: wasmtime::Error) -> wasmtime::Error {
+    error.context(format!("export `godwit:plugin/{export}@0.1.0` has other types than the interface"))
 }
 
 /// An empty store with every limit set.
