@@ -51,7 +51,7 @@ pub fn run(sources: &Sources) -> anyhow::Result<()> {
     let settings = config::load(sources, std::env::vars())?;
     logs::start(&settings.log)?;
     let runtime = tokio::runtime::Runtime::new()?;
-    let served = runtime.block_on(async {
+    let served: anyhow::Result<()> = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let running = tokio::select! {
             started = start(&settings) => started?,
@@ -97,10 +97,10 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let data = &settings.server.data;
     make_data_folder(data)?;
     let clock: Arc<dyn Clock> = Arc::new(clock::System);
-    let mut registry = Registry::with_prefix("godwit");
+    let mut registry = Registry::default();
 
     let store_metrics = godwit_storage::redb::Metrics::default();
-    store_metrics.register(registry.sub_registry_with_prefix("storage"));
+    store_metrics.register(&mut registry);
     let store = Backend::open(data, &settings.storage, clock.clone(), store_metrics)?;
     let tables = Arc::new(Tables::new(store.clone(), clock.clone()));
 
@@ -119,7 +119,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let cache = data.join("compiled");
     let engine =
         Engine::open(settings.plugins.clone(), tables.clone(), clock.clone(), &cache, compiler).await?;
-    engine.metrics().register(registry.sub_registry_with_prefix("plugin"));
+    engine.metrics().register(&mut registry);
 
     let sessions = Arc::new(Sessions::default());
     let accounts = Arc::new(accounts::Service::new(
@@ -131,7 +131,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         sessions.clone(),
     )?);
     let host_metrics = godwit_core::metrics::Metrics::default();
-    host_metrics.register(registry.sub_registry_with_prefix("core"));
+    host_metrics.register(registry.sub_registry_with_prefix("godwit"));
     let host = Host::start(host::Parts {
         limits: settings.limits.clone(),
         transport: host::Transport {
@@ -153,7 +153,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     });
 
     let gateway_metrics = godwit_gateway::Metrics::default();
-    gateway_metrics.register(registry.sub_registry_with_prefix("gateway"));
+    gateway_metrics.register(registry.sub_registry_with_prefix("godwit_gateway"));
     let ready = store.clone();
     let (close_public, public_closed) = watch::channel(false);
     let draining = public_closed.clone();
@@ -255,7 +255,7 @@ fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if limit.current < limit.maximum
+    if limit.current != limit.maximum
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
     {
         tracing::warn!(%error, limit = limit.current, "the limit on open files could not be raised");
