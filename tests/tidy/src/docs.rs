@@ -11,7 +11,8 @@ const PARTS: [&str; 3] = ["## Background", "## Proposal", "## Consequences"];
 /// Released versions of the plugin interface; their folders never go.
 const RELEASED: [&str; 1] = ["0.1"];
 
-/// Lines of `.md` files that hold more than one sentence, outside code and tables.
+/// Lines of `.md` files that hold more than one sentence, outside code, tables and lists:
+/// an item is one thing, and may open with its name.
 pub fn sentences(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in tree.with_extension(&["md"]) {
@@ -20,7 +21,7 @@ pub fn sentences(tree: &Tree) -> Vec<Finding> {
             let line = line.trim_start();
             if line.starts_with("```") {
                 fenced = !fenced;
-            } else if !fenced && !line.starts_with(['|', '#', '<']) && holds_two_sentences(line) {
+            } else if !fenced && !line.starts_with(['|', '#', '<', '-']) && holds_two_sentences(line) {
                 findings
                     .push(file.finding_at(n + 1, "holds more than one sentence; each has a line of its own"));
             }

@@ -144,7 +144,8 @@ fn machines_and_registries_are_found() {
 fn two_sentences_in_a_line_are_found() {
     for (line, two) in [
         ("It is one. It is two.", true),
-        ("- Is it one? Yes, and two.", true),
+        ("Is it one? Yes, and two.", true),
+        ("- **Item.** It may say more. Like this.", false),
         ("It ends with `code`. Then another.", true),
         ("It is one thing; it goes on.", false),
         ("1. Steps are numbered. ", false),
