@@ -4,6 +4,8 @@
 //!
 //! `cargo bench -p godwit-engine --bench hooks`. The figures stand in `host/decisions/0003-plugin-engine.md`.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/engine/bed.rs"]
 mod bed;

@@ -2,6 +2,8 @@
 //!
 //! What goes on over its sockets is tested in `tests/e2e`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead, BufReader, Read},

@@ -404,7 +404,9 @@ impl Wanted {
 mod tests {
     use super::*;
 
-    fn ranges(wanted: &Wanted) -> (Option<(u64, u64)>, Option<(u64, u64)>) {
+    type Pair = Option<(u64, u64)>;
+
+    fn ranges(wanted: &Wanted) -> (Pair, Pair) {
         let pair = |range: &Option<RangeInclusive<Seq>>| range.as_ref().map(|r| (r.start().0, r.end().0));
         (pair(&wanted.invisible), pair(&wanted.visible))
     }

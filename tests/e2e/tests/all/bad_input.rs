@@ -51,7 +51,7 @@ fn values() -> Vec<(&'static str, Value)> {
         ("integer", json!(7)),
         ("negative", json!(-1)),
         ("fraction", json!(1.5)),
-        ("string", json!("text")),
+        ("string", json!("nonsense")),
         ("list", json!([])),
         ("numbers", json!([1])),
         ("object", json!({})),

@@ -47,21 +47,22 @@ async fn more_requests_in_flight_than_allowed_are_refused_as_temporary_and_take_
     let (ada, mut client) = server.join("ada").await?;
     assert_eq!(client.hello["max_in_flight"], 4);
     let place = client.direct(ada.id).await?;
-    let sends = (0..60).map(|n| ("send", text(place, Uuid::now_v7(), &format!("message {n}"))));
+    let sends =
+        |count: u32| (0..count).map(move |n| ("send", text(place, Uuid::now_v7(), &format!("message {n}"))));
     let (mut accepted, mut refused) = (0, 0);
-    for id in client.post_all(sends).await? {
+    for id in client.post_all(sends(8)).await? {
         match client.reply(id).await {
             Ok(_) => accepted += 1,
             Err(Failure::Refused(refusal)) => {
                 assert_eq!((refusal.code.as_str(), refusal.temporary), ("rate_limited", true));
                 refused += 1;
             }
-            // Who goes on is closed.
-            Err(Failure::Closed(3503)) => break,
             Err(other) => return Err(other.into()),
         }
     }
     ensure!(accepted >= 4 && refused > 0, "{accepted} accepted, {refused} refused");
+    client.post_all(sends(100)).await?;
+    assert_eq!(client.closed().await?, 3503, "who goes on is closed");
     let mut client = server.session(&ada).await?;
     let stored = client.history(place, 0).await?;
     ensure!(stored.len() >= accepted, "{accepted} accepted, {} stored", stored.len());

@@ -183,7 +183,7 @@ async fn violations_of_websocket_itself_close_with_its_own_codes() -> Result<()>
         ("an unmasked frame", &b"\x81\x02{}"[..], 1002),
         ("a reserved opcode", b"\x83\x80\0\0\0\0", 1002),
         ("a reserved bit", b"\xc1\x80\0\0\0\0", 1002),
-        ("a long ping", b"\x89\xfe\x00\x7e\0\0\0\0", 1002),
+        ("a long ping", &[&b"\x89\xfe\x00\x7e\0\0\0\0"[..], &[0; 126]].concat(), 1002),
         ("text that is not UTF-8", b"\x81\x82\0\0\0\0\xc3\x28", 1007),
         ("a length over the limit", b"\x81\xff\0\0\0\0\x7f\xff\xff\xff\0\0\0\0", 3502),
     ] {

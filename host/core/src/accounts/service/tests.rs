@@ -1,3 +1,5 @@
+//! What the service promises, over tables in memory with a clock that the tests move.
+
 use super::*;
 use async_trait::async_trait;
 use godwit_domain::waist;
