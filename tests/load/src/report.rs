@@ -98,8 +98,41 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
 
-/// An empty histogram of microseconds with three significant digits.
+/// An empty histogram of microseconds, up to a minute, with three significant digits.
 pub fn histogram() -> Histogram<u64> {
-    // Three digits are within what the library takes.
-    Histogram::new(3).unwrap_or_else(|error| unreachable!("a histogram of three digits: {error}"))
+    const MINUTE_US: u64 = 60_000_000;
+    // These bounds are within what the library takes.
+    Histogram::new_with_bounds(1, MINUTE_US, 3)
+        .unwrap_or_else(|error| unreachable!("a fixed histogram: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_kept_as_they_are_up_to_a_minute() {
+        let mut histogram = histogram();
+        for us in [5, 250_000, 70_000_000] {
+            histogram.saturating_record(us);
+        }
+        assert_eq!(histogram.value_at_quantile(0.0), 5);
+        assert!((249_000..=251_000).contains(&histogram.value_at_quantile(0.5)));
+        assert!(histogram.max() >= 60_000_000);
+    }
+
+    #[test]
+    fn the_median_is_the_middle_figure() {
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(Vec::new()), 0.0);
+    }
+
+    #[test]
+    fn the_table_tells_goals_met_and_missed() {
+        let mut report = Report::default();
+        report.goal("direct", "fast", "1 ms", "≤ 2 ms", true);
+        report.goal("direct", "small", "9 KiB", "≤ 8 KiB", false);
+        let table = report.table();
+        assert!(table.contains("yes") && table.contains("NO"), "{table}");
+    }
 }
