@@ -205,12 +205,16 @@ impl Connection {
         self.send();
     }
 
-    /// Waits until every message sent is answered; sends no more after answers.
+    /// Answers are followed by no more messages.
+    pub fn stop_loop(&self) {
+        self.looping.set(false);
+    }
+
+    /// Waits until every message sent is answered.
     ///
     /// # Errors
     /// The connection ended, or answers do not come.
     pub async fn settle(&self) -> Result<()> {
-        self.looping.set(false);
         loop {
             let answered = self.answered.notified();
             {

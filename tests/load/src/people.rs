@@ -179,6 +179,8 @@ impl Pairs {
     /// # Errors
     /// A connection ended, or answers or pushes do not come.
     pub async fn settle(&self) -> Result<()> {
+        // All at once: one after the other, each would wait behind what the rest go on sending.
+        self.connections().for_each(|connection| connection.stop_loop());
         for connection in self.connections() {
             connection.settle().await?;
         }
