@@ -41,7 +41,7 @@ pub(crate) struct Blueprint {
     pub(crate) meter: Arc<Meter>,
     pub(crate) options: Arc<Options>,
     /// Runs for as long as there may be calls to cut, be it only those of a snapshot that someone still holds.
-    pub(crate) _ticker: Arc<Ticker>,
+    pub(crate) ticker: Arc<Ticker>,
 }
 
 /// A call that gave no answer.
@@ -78,6 +78,7 @@ impl Instance {
     /// Instantiates the component and runs its `init`, within their own budget.
     pub(crate) async fn make(blueprint: Arc<Blueprint>) -> Result<Self, Failure> {
         let options = blueprint.options.clone();
+        blueprint.ticker.call_begins();
         let mut store = store(&blueprint);
         let made = async {
             let instance = blueprint.pre.instantiate_async(&mut store).await?;
@@ -152,6 +153,7 @@ impl Instance {
         self.calls_left = self.calls_left.saturating_sub(1);
         self.store.data_mut().budget = Budget { used_ms: 0, granted_ms };
         self.store.set_epoch_deadline(1);
+        self.blueprint.ticker.call_begins();
 
         let shown = Shown::new(content);
         let wall = options.call_wall();

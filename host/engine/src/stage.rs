@@ -205,7 +205,7 @@ impl Ready {
             private,
             meter,
             options: self.options.clone(),
-            _ticker: self.ticker.clone(),
+            ticker: self.ticker.clone(),
         })
     }
 }

@@ -34,9 +34,12 @@ impl Budget {
     pub(crate) fn tick(&mut self) -> UpdateDeadline {
         self.used_ms += 1;
         // The first tick comes before a whole millisecond was used.
-        match self.used_ms > self.granted_ms {
-            true => UpdateDeadline::Interrupt,
-            false => UpdateDeadline::Yield(1),
+        match self.used_ms {
+            used if used > self.granted_ms => UpdateDeadline::Interrupt,
+            // A short call that a tick happens to meet goes on: yielding, it would keep its instance for as long as
+            // every other task takes, and calls would queue behind it.
+            1 => UpdateDeadline::Continue(1),
+            _ => UpdateDeadline::Yield(1),
         }
     }
 }

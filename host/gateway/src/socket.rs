@@ -49,7 +49,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Up to how many bytes frames are joined into one; a larger one travels alone.
 const JOINED_BYTES_MAX: usize = 32 << 10;
 /// What is read from a stream at once. Larger buffers are filled with zeros for every read, and idle sockets keep them.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+const READ_BUFFER_BYTES: usize = 1 << 10;
 /// The largest frame that the host itself makes, with room to spare.
 const OWN_FRAME_BYTES_MAX: usize = 2 << 20;
 /// How long a closing handshake may take.
@@ -95,12 +95,9 @@ async fn start(gateway: Arc<Gateway>, upgraded: Upgraded, place: Option<Place>) 
     let (stream, read) = (parts.io.into_inner(), parts.read_buf.into());
     let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
     let (session, drain) = gateway.host.open_session();
-    tokio::spawn(async move {
-        let _place = place;
-        let ping_interval = Duration::from_millis(gateway.options.ping_interval_ms.max(1));
-        let connection = Connection::new(socket, session, drain, gateway.host.clock(), ping_interval);
-        connection.run().await;
-    });
+    let ping_interval = Duration::from_millis(gateway.options.ping_interval_ms.max(1));
+    let connection = Connection::new(socket, session, drain, gateway.host.clock(), ping_interval);
+    tokio::spawn(Box::new(connection).run(place));
 }
 
 /// An `Origin` must be absent, the host's own, or one of those configured: pages of others must not open sockets with
@@ -213,15 +210,16 @@ impl Connection {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>, _place: Option<Place>) {
         let end = poll_fn(|context| self.poll(context)).await;
         // What was being worked off is given up; none of it has been acknowledged.
         self.working = None;
         if let (End::Close(close), Some(session)) = (&end, &self.session) {
             session.closed(*close);
         }
-        // Bounded in time: a peer that reads nothing does not hold the socket.
-        let _ = tokio::time::timeout(CLOSE_WITHIN, self.say_farewell(end)).await;
+        // Bounded in time: a peer that reads nothing does not hold the socket. Boxed: an idle socket needs no room for it.
+        let farewell = Box::pin(self.say_farewell(end));
+        let _ = tokio::time::timeout(CLOSE_WITHIN, farewell).await;
     }
 
     /// Goes on as far as possible in every direction; ready when the socket has to end.
