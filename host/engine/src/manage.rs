@@ -105,7 +105,7 @@ impl Live {
             .await
     }
 
-    /// A seat with its first instance.
+    /// A seat with its first instances: one for each core, so that short calls find one free from the beginning.
     async fn seat(
         &self,
         installation: &Installation,
@@ -114,8 +114,11 @@ impl Live {
     ) -> Result<Seat, Error> {
         let meter = Arc::new(self.metrics.meter(&installation.id, &installation.active.version));
         let blueprint = ready.blueprint(private.clone(), meter.clone());
-        let first = Instance::make(blueprint.clone()).await;
-        let first = first.map_err(|failure| Error::Refused(vec![failure.why]))?;
+        let mut first = Vec::new();
+        for _ in 0..self.stage.options.warm_instances() {
+            let made = Instance::make(blueprint.clone()).await;
+            first.push(made.map_err(|failure| Error::Refused(vec![failure.why]))?);
+        }
         let pool = Pool::new(blueprint, first, self.runtime.clone());
         Ok(Seat::new(installation, private, meter, Ok(pool)))
     }

@@ -107,9 +107,9 @@ impl Default for Options {
             mentions_max: 100,
             instances_per_plugin: 0,
             instances_max: 256,
-            calls_per_instance: 10_000,
+            calls_per_instance: 100_000,
             instance_idle_s: 60,
-            waiting_max: 256,
+            waiting_max: 1_024,
             waiting_per_user_max: 4,
             rate_keys_max: 65_536,
             log_lines_per_s: 100,
@@ -132,6 +132,12 @@ impl Default for Compile {
 }
 
 impl Options {
+    /// How many instances a plugin begins with.
+    pub(crate) fn warm_instances(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.instances().min(cores)
+    }
+
     /// How many instances one plugin may have on this machine.
     pub(crate) fn instances(&self) -> usize {
         match self.instances_per_plugin {

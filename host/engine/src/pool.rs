@@ -1,10 +1,14 @@
 //! The warm instances of one plugin, version and configuration, and the calls that wait for them.
 //!
 //! An instance serves one call at a time. A user has at most one call of a hook running, so one person's slow
-//! messages cannot take all instances; calls wait in the order in which they came, within bounds, and are refused as
-//! busy beyond them. Instances are made off the path of messages, so a caller who goes away takes none along.
+//! messages cannot take all instances; calls wait within bounds, and are refused as busy beyond them. Instances are
+//! made off the path of messages, so a caller who goes away takes none along.
 //!
-//! Everything that changes the pool ends in [`Pool::settle`], which matches instances with calls.
+//! A free instance is never kept for someone who waits: who waits is woken in the order of arrival, and takes one if
+//! there still is one when it runs. Handed over, an instance would lie idle for as long as the woken task stands in the
+//! runtime's queue, which is far longer than a call takes, and every other call would have to wait as well.
+//!
+//! Everything that changes the pool ends in [`Pool::settle`], which wakes whom there are instances for.
 
 use crate::instance::{Blueprint, Failure, Instance};
 use godwit_domain::{
@@ -15,10 +19,10 @@ use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{runtime::Handle, sync::Notify};
 
 /// The instances of one plugin, version and configuration.
 pub(crate) struct Pool {
@@ -40,7 +44,7 @@ struct State {
     making: usize,
     /// Whose calls run.
     running: Vec<Turn>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Arc<Waiting>>,
 }
 
 /// Whose call of which hook: one of these runs at a time.
@@ -52,51 +56,61 @@ pub(crate) struct Turn {
 
 struct Waiting {
     turn: Turn,
-    answer: oneshot::Sender<Result<Lease, Failure>>,
+    woken: Notify,
+    /// Why there will be no instance, where that is known.
+    failure: OnceLock<Failure>,
+}
+
+impl State {
+    /// A free instance, where this call may run.
+    fn take(&mut self, turn: Turn) -> Option<Instance> {
+        if self.running.contains(&turn) {
+            return None;
+        }
+        let instance = self.idle.pop()?;
+        self.running.push(turn);
+        Some(instance)
+    }
 }
 
 impl Pool {
-    /// A pool that begins with one instance.
-    pub(crate) fn new(blueprint: Arc<Blueprint>, first: Instance, runtime: Handle) -> Arc<Self> {
+    /// A pool that begins with these instances.
+    pub(crate) fn new(blueprint: Arc<Blueprint>, first: Vec<Instance>, runtime: Handle) -> Arc<Self> {
         let options = &blueprint.options;
         Arc::new(Self {
             instances_max: options.instances(),
             waiting_max: options.waiting_max as usize,
             waiting_per_user_max: options.waiting_per_user_max as usize,
             runtime,
-            state: Mutex::new(State { idle: vec![first], live: 1, ..State::default() }),
+            state: Mutex::new(State { live: first.len(), idle: first, ..State::default() }),
             blueprint,
         })
     }
 
     /// Lends an instance, waiting for one if none is free.
     pub(crate) async fn lend(self: &Arc<Self>, turn: Turn) -> Result<Lease, Failure> {
-        let answered = {
+        let waiting = {
             let mut state = self.state.lock();
-            if !state.running.contains(&turn)
-                && let Some(instance) = state.idle.pop()
-            {
-                state.running.push(turn);
-                return Ok(Lease { pool: self.clone(), turn, instance: Some(instance) });
+            if let Some(instance) = state.take(turn) {
+                return Ok(self.lease(turn, instance));
             }
-            // Those whose callers went away hold no places.
-            state.waiting.retain(|waiting| !waiting.answer.is_closed());
             let own = state.waiting.iter().filter(|waiting| waiting.turn.user == turn.user).count();
             if own >= self.waiting_per_user_max || state.waiting.len() >= self.waiting_max {
                 return Err(busy(format!("{} calls wait already, {own} of this user", state.waiting.len())));
             }
-            let (answer, answered) = oneshot::channel();
-            state.waiting.push_back(Waiting { turn, answer });
-            answered
+            let waiting = Arc::new(Waiting { turn, woken: Notify::new(), failure: OnceLock::new() });
+            state.waiting.push_back(waiting.clone());
+            waiting
         };
-        let _waiting = Gauged::new(self);
+        let place = Place::new(self, waiting);
         self.settle();
         let wall = self.blueprint.options.call_wall();
-        match tokio::time::timeout(wall, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(busy("the pool was closed".to_owned())),
-            Err(_) => Err(busy(format!("no instance was free for {} ms", wall.as_millis()))),
-        }
+        let late = || busy(format!("no instance was free for {} ms", wall.as_millis()));
+        tokio::time::timeout(wall, place.instance()).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    fn lease(self: &Arc<Self>, turn: Turn, instance: Instance) -> Lease {
+        Lease { pool: self.clone(), turn, instance: Some(instance) }
     }
 
     /// Drops instances that nobody called for a while, all but one.
@@ -112,41 +126,19 @@ impl Pool {
         drop(retired);
     }
 
-    /// Hands free instances to the calls whose turn it is, and has more made if calls are left and may run.
+    /// Wakes as many calls as there are free instances, and has more made if calls are left that may run.
     fn settle(self: &Arc<Self>) {
-        let mut matched = Vec::new();
-        {
-            let mut guard = self.state.lock();
-            let state = &mut *guard;
-            let mut at = 0;
-            let mut unserved = 0;
-            while let Some(waiting) = state.waiting.get(at) {
-                if waiting.answer.is_closed() {
-                    state.waiting.remove(at);
-                } else if state.running.contains(&waiting.turn) {
-                    at += 1;
-                } else if let Some(instance) = state.idle.pop() {
-                    state.running.push(waiting.turn);
-                    let lease = Lease { pool: self.clone(), turn: waiting.turn, instance: Some(instance) };
-                    if let Some(waiting) = state.waiting.remove(at) {
-                        matched.push((waiting.answer, lease));
-                    }
-                } else {
-                    unserved += 1;
-                    at += 1;
-                }
-            }
-            // A plugin that serves messages keeps an instance warm even after its last one failed.
-            let wanted = unserved.max(usize::from(state.live == 0));
-            while state.making < wanted && state.live < self.instances_max {
-                state.live += 1;
-                state.making += 1;
-                self.make();
-            }
-        }
-        for (answer, lease) in matched {
-            // A caller who went away meanwhile gives the lease back by dropping it, outside the lock.
-            drop(answer.send(Ok(lease)));
+        let mut state = self.state.lock();
+        let ready = || state.waiting.iter().filter(|waiting| !state.running.contains(&waiting.turn));
+        ready().take(state.idle.len()).for_each(|waiting| waiting.woken.notify_one());
+        // More than there may be instances need not be counted: the queue can be long.
+        let unserved = ready().take(self.instances_max).count().saturating_sub(state.idle.len());
+        // A plugin that serves messages keeps an instance warm even after its last one failed.
+        let wanted = unserved.max(usize::from(state.live == 0));
+        while state.making < wanted && state.live < self.instances_max {
+            state.live += 1;
+            state.making += 1;
+            self.make();
         }
     }
 
@@ -183,7 +175,9 @@ impl Pool {
                     &format!("host: an instance could not be made: {}", failure.why),
                 );
                 for waiting in waiting {
-                    drop(waiting.answer.send(Err(failure.clone())));
+                    // Only once: nobody waits on after that.
+                    let _ = waiting.failure.set(failure.clone());
+                    waiting.woken.notify_one();
                 }
             }
         }
@@ -249,18 +243,36 @@ impl Drop for Lease {
     }
 }
 
-/// Counts a call that waits, however it ends.
-struct Gauged<'a>(&'a Pool);
+/// The place of a call that waits; it is given up however the wait ends.
+struct Place<'a> {
+    pool: &'a Arc<Pool>,
+    waiting: Arc<Waiting>,
+}
 
-impl<'a> Gauged<'a> {
-    fn new(pool: &'a Pool) -> Self {
+impl<'a> Place<'a> {
+    fn new(pool: &'a Arc<Pool>, waiting: Arc<Waiting>) -> Self {
         pool.blueprint.meter.waiting.inc();
-        Self(pool)
+        Self { pool, waiting }
+    }
+
+    async fn instance(&self) -> Result<Lease, Failure> {
+        loop {
+            self.waiting.woken.notified().await;
+            if let Some(failure) = self.waiting.failure.get() {
+                return Err(failure.clone());
+            }
+            if let Some(instance) = self.pool.state.lock().take(self.waiting.turn) {
+                return Ok(self.pool.lease(self.waiting.turn, instance));
+            }
+        }
     }
 }
 
-impl Drop for Gauged<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.blueprint.meter.waiting.dec();
+        self.pool.blueprint.meter.waiting.dec();
+        self.pool.state.lock().waiting.retain(|other| !Arc::ptr_eq(other, &self.waiting));
+        // It may have been woken for an instance that it did not take.
+        self.pool.settle();
     }
 }

@@ -92,7 +92,8 @@ async fn start(gateway: Arc<Gateway>, upgraded: Upgraded, place: Option<Place>) 
         .max_write_buffer_size(gateway.options.outbox_bytes_max + OWN_FRAME_BYTES_MAX)
         .max_message_size(Some(max))
         .max_frame_size(Some(max));
-    let (stream, read) = (parts.io.into_inner(), parts.read_buf.into());
+    // Copied, though it is empty as a rule: turned into a vector, hyper's whole buffer would stay with the socket.
+    let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
     let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
     let (session, drain) = gateway.host.open_session();
     let ping_interval = Duration::from_millis(gateway.options.ping_interval_ms.max(1));
@@ -417,7 +418,7 @@ impl Connection {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut discarded = [0; 4096];
+        let mut discarded = [0; 1024];
         while stream.read(&mut discarded).await.is_ok_and(|read| read > 0) {}
     }
 }
