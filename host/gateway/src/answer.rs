@@ -165,6 +165,11 @@ pub(crate) fn too_large(what: &str, limit: u64) -> Failure {
 }
 
 async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        // The length that was declared is enough to know; what comes of it is read away, for a while.
+        discard(body).await;
+        return Err(too_large("body", bytes_max as u64));
+    }
     let mut bytes = Vec::with_capacity(body.size_hint().lower().min(bytes_max as u64) as usize);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Error::invalid("body", "the body ended before its time"))?;
