@@ -147,7 +147,13 @@ pub(crate) fn parameter<'a>(request: &'a Request, name: &str) -> Option<&'a str>
 
 /// Reads a JSON object that came whole and in time; an empty body stands for `{}`.
 pub(crate) async fn read_json<T: DeserializeOwned>(request: Request, timeout_ms: u64) -> Result<T, Failure> {
-    let body = within(timeout_ms, read(request.into_body(), JSON_BYTES_MAX)).await??;
+    let body = request.into_body();
+    if body.size_hint().lower() > JSON_BYTES_MAX as u64 {
+        // The length that was declared is enough to know; what comes of it is read away, for a while.
+        discard(body).await;
+        return Err(too_large("body", JSON_BYTES_MAX as u64));
+    }
+    let body = within(timeout_ms, read(body, JSON_BYTES_MAX)).await??;
     let text = std::str::from_utf8(&body).map_err(|_| Error::invalid("body", "`body` must be UTF-8"))?;
     let text = if text.trim_ascii().is_empty() { "{}" } else { text };
     Ok(request::read("body", text)?)
@@ -165,11 +171,6 @@ pub(crate) fn too_large(what: &str, limit: u64) -> Failure {
 }
 
 async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    if body.size_hint().lower() > bytes_max as u64 {
-        // The length that was declared is enough to know; what comes of it is read away, for a while.
-        discard(body).await;
-        return Err(too_large("body", bytes_max as u64));
-    }
     let mut bytes = Vec::with_capacity(body.size_hint().lower().min(bytes_max as u64) as usize);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Error::invalid("body", "the body ended before its time"))?;
