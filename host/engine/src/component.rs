@@ -47,6 +47,12 @@ pub(crate) fn inspect(bytes: &[u8], options: &Options) -> Result<Outside, Vec<St
         let limit = options.component_mib_max;
         return Err(vec![format!("the component has {} bytes, the limit is {limit} MiB", bytes.len())]);
     }
+    if !bytes.starts_with(b"\0asm") {
+        // The parser would show both beginnings byte by byte.
+        let problem =
+            "not a component: the file does not begin as WebAssembly does; build it for `wasm32-wasip2`";
+        return Err(vec![problem.to_owned()]);
+    }
     let read = read(bytes).map_err(|error| vec![format!("not a component: {error}")])?;
     let Some(read) = read else {
         return Err(vec![
