@@ -18,8 +18,7 @@ mod serve;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Measured against the system's allocator on two cores, 1,000 connections in a closed loop: a fifth less CPU per
-/// message beyond the floors, and half as many messages more (`host/decisions/0006-allocator.md`).
+/// A sixth of the CPU under load was spent in the system's allocator (`host/decisions/0006-allocator.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
