@@ -136,10 +136,16 @@ impl State {
         }
     }
 
-    /// The marks that rose by sending; the caller stores them.
-    pub fn take_unstored(&mut self) -> Vec<(UserId, Marks)> {
-        let users: Vec<_> = self.unstored.drain().collect();
-        users.into_iter().map(|user| (user, self.marks(user))).collect()
+    /// The marks that rose by sending; the caller stores them. They count as unstored until [`State::stored`].
+    pub fn unstored_marks(&self) -> Vec<(UserId, Marks)> {
+        self.unstored.iter().map(|user| (*user, self.marks(*user))).collect()
+    }
+
+    /// These marks are durable; where they rose meanwhile, what they rose to is not.
+    pub fn stored(&mut self, user: UserId, marks: Marks) {
+        if self.marks(user) == marks {
+            self.unstored.remove(&user);
+        }
     }
 
     /// Takes over a change that is durable.
@@ -263,9 +269,24 @@ mod tests {
     fn marks_that_rose_by_sending_are_found_again_in_the_newest_messages() {
         let mut state = state(History::All);
         assert_eq!(state.marks(UserId::from_u128(1)), Marks { received: Seq(4), read: Seq(4) });
-        assert_eq!(state.take_unstored().len(), 1);
+        assert_eq!(state.unstored_marks().len(), 1);
         state.raise(UserId::from_u128(1), Marks { received: Seq(1), read: Seq(1) });
         assert_eq!(state.marks(UserId::from_u128(1)).read, Seq(4), "marks never fall");
+    }
+
+    /// A mark was forgotten as unstored when it was handed to storage, so that a `read` in between was answered
+    /// before anything was durable.
+    #[test]
+    fn a_mark_counts_as_unstored_until_just_that_mark_is_durable() {
+        let mut state = state(History::All);
+        let user = UserId::from_u128(1);
+        let on_its_way = state.unstored_marks();
+        assert!(state.unstored.contains(&user));
+        state.raise_by_sending(user, Seq(5));
+        state.stored(user, on_its_way[0].1);
+        assert!(state.unstored.contains(&user), "it rose meanwhile");
+        state.stored(user, state.marks(user));
+        assert!(state.unstored.is_empty());
     }
 
     #[test]

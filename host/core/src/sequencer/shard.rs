@@ -224,16 +224,21 @@ impl Shard {
                 self.with_slot(invited.conversation, |slot, ports| slot.invited(*invited, ports));
             }
             Done::Raised(rises, result) => self.raised(rises, &result),
-            Done::Stored(marks, Ok(())) => drop(marks),
-            Done::Stored(marks, Err(error)) => {
-                tracing::warn!(%error, marks = marks.len(), "marks could not be stored and will be tried again");
-                self.ports.metrics.store_failures.inc();
-                for (conversation, user, _) in marks {
+            Done::Stored(marks, result) => {
+                if let Err(error) = &result {
+                    tracing::warn!(%error, marks = marks.len(), "marks could not be stored and will be tried again");
+                    self.ports.metrics.store_failures.inc();
+                }
+                for (conversation, user, to) in marks {
                     if let Some(state) =
                         self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut())
                     {
-                        state.unstored.insert(user);
-                        self.unstored.insert(conversation);
+                        if result.is_ok() {
+                            state.stored(user, to);
+                        }
+                        if !state.unstored.is_empty() {
+                            self.unstored.insert(conversation);
+                        }
                     }
                 }
             }
@@ -265,9 +270,7 @@ impl Shard {
             };
             let before = state.marks(mark.user);
             state.raise(mark.user, to);
-            if state.marks(mark.user) == to {
-                state.unstored.remove(&mark.user);
-            }
+            state.stored(mark.user, to);
             if before != to {
                 publish::receipt(state, &mark, to, &self.ports);
             }
@@ -279,8 +282,8 @@ impl Shard {
         let mut marks = Vec::new();
         for conversation in self.unstored.drain() {
             if let Some(state) = self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut()) {
-                let taken = state.take_unstored();
-                marks.extend(taken.into_iter().map(|(user, to)| (conversation, user, to)));
+                let unstored = state.unstored_marks();
+                marks.extend(unstored.into_iter().map(|(user, to)| (conversation, user, to)));
             }
         }
         if marks.is_empty() {
