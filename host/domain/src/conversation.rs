@@ -74,6 +74,10 @@ pub struct Meta {
     pub kind: Kind,
     /// The title, up to 100 characters; direct conversations have none.
     pub title: Option<String>,
+    /// The stored picture.
+    pub avatar: Option<Uuid>,
+    /// Whether anyone may join.
+    pub open: bool,
     /// What newcomers may read.
     pub history: History,
     /// Who made it.
@@ -89,8 +93,19 @@ pub struct Interval {
     pub after_seq: Seq,
     /// The last revision before it.
     pub after_rev: Rev,
-    /// The last message and revision in it; `None` while it lasts.
-    pub until: Option<(Seq, Rev)>,
+    /// Where it ended; `None` while it lasts.
+    pub until: Option<Until>,
+}
+
+/// The end of a stretch of membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Until {
+    /// The last message in it.
+    pub seq: Seq,
+    /// The last revision in it: the `leave` itself.
+    pub rev: Rev,
+    /// When.
+    pub at: Ms,
 }
 
 /// A member of a conversation.
@@ -111,6 +126,11 @@ impl Member {
     pub fn present(&self) -> bool {
         self.intervals.last().is_some_and(|interval| interval.until.is_none())
     }
+
+    /// Where they left, if they did.
+    pub fn left(&self) -> Option<Until> {
+        self.intervals.last().and_then(|interval| interval.until)
+    }
 }
 
 /// Where a conversation stands: read by every send, written by every commit.
@@ -122,6 +142,8 @@ pub struct Head {
     pub last_rev: Rev,
     /// When a message, the membership or the meta changed last.
     pub changed_at: Ms,
+    /// When anything changed last: that, or a message that was revised.
+    pub revised_at: Ms,
 }
 
 /// How far one user has come in one conversation. Marks only rise.
@@ -133,61 +155,43 @@ pub struct Marks {
     pub read: Seq,
 }
 
-/// One row of a user's own list of conversations.
+/// What a user's own rows say of one of their conversations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// Which conversation.
     pub conversation: ConversationId,
-    /// When the user joined it.
-    pub joined_at: Ms,
+    /// Whether they are in now.
+    pub present: bool,
+    /// When their membership changed last.
+    pub changed_at: Ms,
+    /// When one of their marks rose last, or the peer's in a direct conversation.
+    pub marked_at: Ms,
+    /// How many messages they deleted for themselves.
+    pub hidden: u64,
+    /// When they did so last.
+    pub hidden_at: Ms,
 }
 
-/// What changes a conversation's membership: stored whole before any part of it is carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
-    /// The conversation begins.
-    Create {
-        /// What it is.
-        meta: Meta,
-        /// Its first members, with `intervals` open from 0.
-        members: Vec<Member>,
-    },
-    /// People are invited.
-    Invite {
-        /// Who did it.
-        by: UserId,
-        /// The newcomers, each with its last interval open.
-        members: Vec<Member>,
-        /// Where the marks of the newcomers begin: the last message.
-        at_seq: Seq,
-    },
+impl Listed {
+    /// When any of it changed last.
+    pub fn touched_at(&self) -> Ms {
+        self.changed_at.max(self.marked_at).max(self.hidden_at)
+    }
 }
 
-/// A revision that a membership change made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revision {
-    /// Its number.
-    pub rev: Rev,
-    /// After which message it stands.
-    pub at_seq: Seq,
-    /// Who did it.
-    pub by: UserId,
-    /// When.
+/// A mark that is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rise {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Whose.
+    pub user: UserId,
+    /// The other one of a direct conversation, who is told when they resume.
+    pub peer: Option<UserId>,
+    /// Up to where.
+    pub to: Marks,
+    /// The time of change.
     pub at: Ms,
-    /// What.
-    pub what: RevisionKind,
-}
-
-/// What a revision says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RevisionKind {
-    /// Someone came in.
-    Join {
-        /// Who.
-        user: UserId,
-        /// As what.
-        role: Role,
-    },
 }
 
 #[cfg(test)]

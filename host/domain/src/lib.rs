@@ -19,6 +19,7 @@ pub mod time;
 pub mod user;
 pub mod conversation;
 pub mod message;
+pub mod revision;
 pub mod waist;
 pub mod tables;
 pub mod filter;

@@ -2,7 +2,7 @@
 
 use crate::{
     filter::Verdict,
-    id::{ClientId, ConversationId, Seq, UserId},
+    id::{ClientId, ConversationId, Rev, Seq, UserId},
     time::Ms,
 };
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,42 @@ pub struct Message {
     pub via: Option<String>,
     /// What the filters decided, and which.
     pub verdict: Verdict,
+    /// What became of it since it was sent; `None` for most.
+    pub revised: Option<Box<Revised>>,
+}
+
+impl Message {
+    /// The last revision that it shows.
+    pub fn rev(&self) -> Rev {
+        self.revised.as_ref().map_or(Rev::ZERO, |revised| revised.rev)
+    }
+
+    /// Whether it was deleted for everyone: it keeps its place and shows nothing.
+    pub fn is_deleted(&self) -> bool {
+        self.revised.as_ref().is_some_and(|revised| revised.deleted)
+    }
+}
+
+/// What became of a message since it was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revised {
+    /// The last revision that it shows.
+    pub rev: Rev,
+    /// The revision that gave it its text, and when.
+    pub edited: Option<(Rev, Ms)>,
+    /// Whether it was deleted for everyone.
+    pub deleted: bool,
+    /// How many react with what, in the order in which the first of each did.
+    pub reactions: Vec<Reaction>,
+}
+
+/// How many react in one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// With what.
+    pub emoji: String,
+    /// How many, at least 1.
+    pub count: u32,
 }
 
 /// The answer that a client id got.

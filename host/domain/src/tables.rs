@@ -3,10 +3,11 @@
 //! A method that writes returns when the write is durable.
 
 use crate::{
-    conversation::{Change, Head, Listed, Marks, Member, Meta, Revision},
+    conversation::{Head, Listed, Marks, Member, Meta, Rise},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
     plugin::{Composition, Roster},
+    revision::{Change, Revision},
     time::Ms,
     user::{Account, Login},
     waist::Error,
@@ -113,9 +114,9 @@ pub trait Conversations: Send + Sync + 'static {
     /// The conversation, its open change finished first; `None` where it does not exist.
     async fn load(&self, conversation: ConversationId) -> Result<Option<Loaded>, Error>;
 
-    /// Carries out a change of membership: first whole as an intent under the head, then revisions, member rows and
-    /// users' rows. `head` is `None` for a creation. Returns the revisions that it made, in order (none for a direct
-    /// conversation), and the new head; `None` where the head was not as given.
+    /// Carries out a change: first whole as an intent under the head, then revisions, the messages that they are about,
+    /// member rows and users' rows. `head` is `None` for a creation. Returns the revisions that it made, in order, each
+    /// as it is to be told (an edit with its text), and the new head; `None` where the head was not as given.
     async fn change(
         &self,
         conversation: ConversationId,
@@ -161,7 +162,7 @@ pub trait Conversations: Send + Sync + 'static {
         bytes_max: usize,
     ) -> Result<Vec<Message>, Error>;
 
-    /// The revisions of that range, ascending.
+    /// The revisions of that range, ascending; edits without their text.
     async fn revisions(
         &self,
         conversation: ConversationId,
@@ -176,8 +177,69 @@ pub trait Conversations: Send + Sync + 'static {
         at: Ms,
     ) -> Result<Seq, Error>;
 
-    /// The user's conversations.
+    /// The number that a revision with this client id got; looked up from the newest bucket of revisions back through
+    /// the first that was opened no later than `opened_before`.
+    async fn revised(
+        &self,
+        conversation: ConversationId,
+        head: Head,
+        by: UserId,
+        client: ClientId,
+        opened_before: Ms,
+    ) -> Result<Option<Rev>, Error>;
+
+    /// Who reacts to a message with what, ordered by emoji, then user; with `emoji` only those who do with that.
+    async fn reactions(
+        &self,
+        conversation: ConversationId,
+        seq: Seq,
+        emoji: Option<&str>,
+    ) -> Result<Vec<(String, UserId)>, Error>;
+
+    /// Whether that user reacts so, in the order asked.
+    async fn reacts(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+        asked: &[(Seq, &str)],
+    ) -> Result<Vec<bool>, Error>;
+
+    /// The numbers of the messages of a thread within that range, up to `limit` from the end where it is read from,
+    /// ascending.
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        range: RangeInclusive<Seq>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<Seq>, Error>;
+
+    /// The user's conversations, those that were left included.
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error>;
+
+    /// What the user's own rows say of one conversation.
+    async fn listing(&self, user: UserId, conversation: ConversationId) -> Result<Option<Listed>, Error>;
+
+    /// Hides a message from that user for ever; returns how many they hid there. Hiding it again changes nothing.
+    async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error>;
+
+    /// The messages of that range that the user hid, ascending.
+    async fn hidden_within(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        range: RangeInclusive<Seq>,
+    ) -> Result<Vec<Seq>, Error>;
+
+    /// The messages that the user hid, in the order in which they did, after the first `after` of them.
+    async fn hidden(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Seq>, Error>;
 
     /// Where conversations stand, in the order asked; `None` for those that do not exist.
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, Error>;
@@ -185,8 +247,14 @@ pub trait Conversations: Send + Sync + 'static {
     /// The marks of all who have some in this conversation.
     async fn marks(&self, conversation: ConversationId) -> Result<Vec<(UserId, Marks)>, Error>;
 
-    /// Raises marks: of the conversation's row and of the user's own.
-    async fn raise_marks(&self, marks: &[(ConversationId, UserId, Marks)]) -> Result<(), Error>;
+    /// Raises marks: of the conversation's row, of the peer's, and last of the user's own.
+    async fn raise_marks(&self, marks: &[Rise]) -> Result<(), Error>;
+
+    /// The bound that times of change have not passed, 0 where none was ever stored.
+    async fn change_bound(&self) -> Result<Ms, Error>;
+
+    /// Stores a higher bound.
+    async fn raise_change_bound(&self, bound: Ms) -> Result<(), Error>;
 }
 
 /// The installed plugins.
