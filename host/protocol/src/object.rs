@@ -1,13 +1,18 @@
 //! Objects as clients see them. They borrow from the domain, so that a frame is written without copying it first.
 
+mod revision;
+
+pub use revision::{Head, Hidden, Revision};
+
 use godwit_domain::{
-    conversation::{self, History, Kind, Role},
+    conversation::{History, Kind, Role},
     id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
     message,
     time::Ms,
     user,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 fn no(flag: &bool) -> bool {
     !flag
@@ -41,10 +46,12 @@ impl<'a> From<&'a user::User> for User<'a> {
 }
 
 /// A message.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Message<'a> {
     conversation: ConversationId,
     seq: Seq,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rev: Option<Rev>,
     sender: UserId,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_id: Option<ClientId>,
@@ -52,22 +59,63 @@ pub struct Message<'a> {
     kind: message::Kind,
     body: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<Seq>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mentions: &'a [UserId],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edited_at: Option<Ms>,
+    #[serde(skip_serializing_if = "no")]
+    deleted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reactions: Option<Counts<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    my_reactions: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     via: Option<&'a str>,
+}
+
+/// `{emoji: count}`.
+#[derive(Debug, Clone, Copy)]
+struct Counts<'a>(&'a [message::Reaction]);
+
+impl Serialize for Counts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|reaction| (&reaction.emoji, reaction.count)))
+    }
 }
 
 impl<'a> Message<'a> {
     /// The message as `own` devices of its sender see it, or as everyone else does.
     pub fn new(message: &'a message::Message, own: bool) -> Self {
+        let revised = message.revised.as_deref();
         Self {
             conversation: message.conversation,
             seq: message.seq,
+            rev: revised.map(|revised| revised.rev),
             sender: message.sender,
             client_id: own.then_some(message.client_id),
             sent_at: message.sent_at,
             kind: message.content.kind,
             body: &message.content.body,
+            reply_to: message.content.reply_to,
+            thread: message.content.thread,
+            mentions: &message.content.mentions,
+            edited_at: revised.and_then(|revised| revised.edited).map(|(_, at)| at),
+            deleted: message.is_deleted(),
+            reactions: revised
+                .map(|revised| Counts(&revised.reactions))
+                .filter(|counts| !counts.0.is_empty()),
+            my_reactions: Vec::new(),
             via: message.via.as_deref(),
         }
+    }
+
+    /// The same, with what the asker reacts.
+    #[must_use]
+    pub fn reacted(self, my_reactions: Vec<&'a str>) -> Self {
+        Self { my_reactions, ..self }
     }
 }
 
@@ -81,6 +129,9 @@ pub struct Conversation<'a> {
     /// The title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<&'a str>,
+    /// The stored picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<Uuid>,
     /// The other one of a direct conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<User<'a>>,
@@ -122,44 +173,15 @@ pub struct Conversation<'a> {
     pub pinned: bool,
     /// The asker's own setting.
     pub archived: bool,
+    /// Whether the asker has left it.
+    #[serde(skip_serializing_if = "no")]
+    pub left: bool,
     /// When messages, membership or meta changed last.
     pub updated_at: Ms,
 }
 
 /// Up to how many members a [`Conversation`] lists.
 pub const MEMBERS_SHOWN_MAX: usize = 50;
-
-/// A revision.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Revision {
-    conversation: ConversationId,
-    rev: Rev,
-    at_seq: Seq,
-    by: UserId,
-    at: Ms,
-    join: Join,
-}
-
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Join {
-    user: UserId,
-    role: Role,
-}
-
-impl Revision {
-    /// The revision of that conversation.
-    pub fn new(conversation: ConversationId, revision: &conversation::Revision) -> Self {
-        let conversation::RevisionKind::Join { user, role } = revision.what;
-        Self {
-            conversation,
-            rev: revision.rev,
-            at_seq: revision.at_seq,
-            by: revision.by,
-            at: revision.at,
-            join: Join { user, role },
-        }
-    }
-}
 
 /// A mark that rose.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -191,8 +213,10 @@ pub struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// Sent when the asker was not in.
+    /// Sent when the asker was not in, or changed since they left.
     NotVisible,
+    /// Deleted by the asker for themselves.
+    Hidden,
 }
 
 /// Numbers that come without a message.
@@ -242,12 +266,15 @@ pub struct Connected<'a> {
     pub cursor: String,
     /// Whether `conversations` is what changed, or a cold start.
     pub recovered: bool,
-    /// The newest conversations.
+    /// The newest conversations, or those that changed.
     pub conversations: Vec<Conversation<'a>>,
     /// All contacts.
     pub contacts: [(); 0],
     /// Drafts on hold.
     pub held: [(); 0],
+    /// Where `sync` goes on, if there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// The answer to `send`.

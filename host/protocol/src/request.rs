@@ -3,15 +3,13 @@
 //! An object is taken apart in two passes. The first finds `id` and the payloads without decoding them; the second
 //! decodes the one payload into its type, and only where that fails a third finds out which field was to blame.
 
+mod payload;
+
+pub use payload::*;
+
 use crate::{
     error::{Code, Error},
     frame,
-};
-use godwit_domain::{
-    conversation::{History, Kind},
-    id::{ClientId, ConversationId, Seq, UserId},
-    message,
-    time::Ms,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -86,214 +84,34 @@ requests! {
     Received(Mark) = "received";
     /// A mark: it was seen.
     Read(Mark) = "read";
+    /// What changed since `connect`'s cursor, further on.
+    Sync(Sync) = "sync";
+    /// Another text for a message.
+    Edit(Edit) = "edit";
+    /// A message that is to be seen no more.
+    Delete(Delete) = "delete";
+    /// A reaction to a message.
+    React(React) = "react";
+    /// What happened apart from messages being sent.
+    Revisions(Revisions) = "revisions";
+    /// The messages that the asker deleted for themselves.
+    Hidden(Hidden) = "hidden";
+    /// Who reacts to a message.
+    Reactions(Reactions) = "reactions";
+    /// How far the members have come.
+    Receipts(Receipts) = "receipts";
+    /// Someone is to go.
+    Remove(Remove) = "remove";
+    /// To come in where anyone may.
+    Join(Join) = "join";
+    /// To go.
+    Leave(Leave) = "leave";
+    /// What a member may do.
+    SetRole(SetRole) = "set_role";
+    /// What the conversation is.
+    Update(Update) = "update";
     /// Other people.
     Users(Users) = "users";
-}
-
-/// `connect {token, device, resume?, active?, window?}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Connect {
-    /// An access token.
-    pub token: String,
-    /// What connects.
-    pub device: Device,
-    /// What the device knew last.
-    pub resume: Option<Resume>,
-    /// How many conversations to show.
-    pub window: Option<u32>,
-}
-
-/// A device as it names itself.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Device {
-    /// Chosen by the client.
-    pub id: String,
-    /// For people.
-    pub name: Option<String>,
-    /// What it runs on.
-    pub platform: Option<String>,
-}
-
-/// Where a device left off.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Resume {
-    /// Of which store.
-    pub epoch: String,
-    /// Up to where.
-    pub cursor: String,
-}
-
-/// `renew {token}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Renew {
-    /// The token that takes the place of the one before.
-    pub token: String,
-}
-
-/// `direct {user}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Direct {
-    /// With whom.
-    pub user: UserId,
-}
-
-/// `create {kind, client_id, title, members?, history?, …}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Create {
-    /// What kind.
-    pub kind: Kind,
-    /// A retry carries the same and makes the same.
-    pub client_id: ClientId,
-    /// The title.
-    pub title: String,
-    /// Who is in from the start, beside the asker.
-    #[serde(default, deserialize_with = "or_default")]
-    pub members: Vec<UserId>,
-    /// What newcomers may read.
-    pub history: Option<History>,
-    /// Whether anyone may join.
-    pub open: Option<bool>,
-    /// Whether bodies are opaque.
-    pub encrypted: Option<bool>,
-    /// How long messages live.
-    pub ttl_s: Option<u64>,
-    /// How long the conversation lives.
-    pub expires_in_s: Option<u64>,
-}
-
-/// `invite {conversation, users, client_id?}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Invite {
-    /// Where.
-    pub conversation: ConversationId,
-    /// Whom.
-    pub users: Vec<UserId>,
-}
-
-/// `members {conversation, page?, limit?}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Members {
-    /// Where.
-    pub conversation: ConversationId,
-    /// Where to go on.
-    pub page: Option<String>,
-    /// How many.
-    pub limit: Option<u32>,
-}
-
-/// `conversation {conversation}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Conversation {
-    /// Which.
-    pub conversation: ConversationId,
-}
-
-/// `conversations {page?, limit?, archived?}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Conversations {
-    /// Where to go on.
-    pub page: Option<String>,
-    /// How many.
-    pub limit: Option<u32>,
-    /// The archived ones.
-    pub archived: Option<bool>,
-}
-
-/// Where a message goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// To a conversation.
-    Conversation(ConversationId),
-    /// To a user: the direct conversation, made if missing.
-    User(UserId),
-}
-
-/// `send {conversation | to, client_id, kind?, body, …}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Send {
-    conversation: Option<ConversationId>,
-    to: Option<UserId>,
-    /// What the client calls it.
-    pub client_id: ClientId,
-    /// What kind; text where absent.
-    pub kind: Option<message::Kind>,
-    /// The text.
-    pub body: String,
-    /// Files.
-    #[serde(default, deserialize_with = "or_default")]
-    pub attachments: Vec<IgnoredAny>,
-    /// The message answered.
-    pub reply_to: Option<u64>,
-    /// The thread's root.
-    pub thread: Option<u64>,
-    /// Who is mentioned.
-    #[serde(default, deserialize_with = "or_default")]
-    pub mentions: Vec<UserId>,
-    /// How long it lives.
-    pub expires_in_s: Option<u32>,
-    /// What must come before.
-    pub after: Option<ClientId>,
-}
-
-impl Send {
-    /// Where it goes; `invalid` unless exactly one place is named.
-    pub fn target(&self) -> Result<Target, Error> {
-        match (self.conversation, self.to) {
-            (Some(conversation), None) => Ok(Target::Conversation(conversation)),
-            (None, Some(user)) => Ok(Target::User(user)),
-            (None, None) => Err(Error::invalid("conversation", "one of `conversation` and `to` is needed")),
-            (Some(_), Some(_)) => Err(Error::invalid("to", "`conversation` and `to` exclude each other")),
-        }
-    }
-
-    /// The first field that asks for what this host does not serve yet.
-    pub fn unserved(&self) -> Option<&'static str> {
-        [
-            ("attachments", !self.attachments.is_empty()),
-            ("reply_to", self.reply_to.is_some()),
-            ("thread", self.thread.is_some()),
-            ("mentions", !self.mentions.is_empty()),
-            ("expires_in_s", self.expires_in_s.is_some()),
-            ("after", self.after.is_some()),
-        ]
-        .into_iter()
-        .find_map(|(field, asked)| asked.then_some(field))
-    }
-}
-
-/// `history {conversation, before_seq? | after_seq? | before_ms?, limit?}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct HistoryRequest {
-    /// Where.
-    pub conversation: ConversationId,
-    /// Those before this number.
-    pub before_seq: Option<Seq>,
-    /// Those after this number.
-    pub after_seq: Option<Seq>,
-    /// Those before this time.
-    pub before_ms: Option<Ms>,
-    /// Those of this thread.
-    pub thread: Option<u64>,
-    /// How many.
-    pub limit: Option<u32>,
-}
-
-/// `received {conversation, seq}` and `read {conversation, seq}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Mark {
-    /// Where.
-    pub conversation: ConversationId,
-    /// Up to where.
-    pub seq: Seq,
-}
-
-/// `users {query | ids}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Users {
-    /// A whole name.
-    pub query: Option<String>,
-    /// These.
-    pub ids: Option<Vec<UserId>>,
 }
 
 /// The number of items to answer: the default where none is asked, cut to the maximum, `invalid` below 1.
@@ -381,13 +199,6 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// `null` and absence mean the same.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
 
 fn typed<T: DeserializeOwned>(name: &str, payload: &RawValue) -> Result<T, Error> {
     read(name, payload.get())
