@@ -15,7 +15,7 @@ pub(super) const ROWS: ::redb::TableDefinition<&[u8], &[u8]> = ::redb::TableDefi
 /// Which format the file has, under the key `format`.
 pub(super) const FORMAT: ::redb::TableDefinition<&str, u32> = ::redb::TableDefinition::new("format");
 /// The format that this code reads and writes.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 
 /// Rows and marks share the table and never meet: the first byte of a key tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The port [`Conversations`]: what is asked of a conversation, in terms of its streams and rows.
 
-use super::{Tables, absent, layout, messages::HeadRecord, put_one, record, stays};
+use super::{Tables, absent, heads::HeadRecord, layout, put_one, record, stays};
 use async_trait::async_trait;
-use bytes::Bytes;
 use godwit_domain::{
-    conversation::{Change, Head, Listed, Marks, Meta, Revision},
+    conversation::{Head, Listed, Marks, Meta, Rise},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::{Accepted, Message},
+    revision::{Change, Revision},
     tables::{Append, Appended, Clients, Conversations, Loaded},
     time::Ms,
     waist::{Error, Row},
@@ -41,8 +41,8 @@ impl Conversations for Tables {
         let (_, meta) = meta.ok_or_else(missing)?;
         let member = |row: &Row| record::read("a member", &here, &row.key, &row.value);
         let members = members.iter().map(member).collect::<Result<_, _>>()?;
-        let HeadRecord { next, members_rev, changed_at, intent: _ } = record;
-        let head = Head { last_seq: Seq(next.0 - 1), last_rev: members_rev, changed_at };
+        let HeadRecord { next, last_rev, changed_at, revised_at, intent: _ } = record;
+        let head = Head { last_seq: Seq(next.0 - 1), last_rev, changed_at, revised_at };
         Ok(Some(Loaded { meta, head, members }))
     }
 
@@ -53,7 +53,7 @@ impl Conversations for Tables {
         change: &Change,
         at: Ms,
     ) -> Result<Option<(Head, Vec<Revision>)>, Error> {
-        self.change_members(conversation, head, change, at).await
+        self.carry_out(conversation, head, change, at).await
     }
 
     async fn append(&self, appends: Vec<Append>) -> Vec<Appended> {
@@ -111,16 +111,75 @@ impl Conversations for Tables {
         self.first_since(conversation, last_seq, at).await
     }
 
+    async fn revised(
+        &self,
+        conversation: ConversationId,
+        head: Head,
+        by: UserId,
+        client: ClientId,
+        opened_before: Ms,
+    ) -> Result<Option<Rev>, Error> {
+        self.revised_under(conversation, head, layout::sent(by, client), opened_before).await
+    }
+
+    async fn reactions(
+        &self,
+        conversation: ConversationId,
+        seq: Seq,
+        emoji: Option<&str>,
+    ) -> Result<Vec<(String, UserId)>, Error> {
+        self.read_reactions(conversation, seq, emoji).await
+    }
+
+    async fn reacts(
+        &self,
+        conversation: ConversationId,
+        user: UserId,
+        asked: &[(Seq, &str)],
+    ) -> Result<Vec<bool>, Error> {
+        self.read_reacts(conversation, user, asked).await
+    }
+
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        range: RangeInclusive<Seq>,
+        newest_first: bool,
+        limit: usize,
+    ) -> Result<Vec<Seq>, Error> {
+        self.read_thread(conversation, root, range, newest_first, limit).await
+    }
+
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error> {
-        let partition = layout::user(user);
-        let what = "a row of a user's list";
-        let read = |row: &Row| {
-            let wrong = || record::corrupt(what, &partition, &row.key, "the key names no conversation");
-            let conversation = layout::split_listed(&row.key).ok_or_else(wrong)?;
-            let joined_at = record::read(what, &partition, &row.key, &row.value)?;
-            Ok(Listed { conversation, joined_at })
-        };
-        self.scan_all(&partition, layout::LISTED).await?.iter().map(read).collect()
+        self.read_listed(user).await
+    }
+
+    async fn listing(&self, user: UserId, conversation: ConversationId) -> Result<Option<Listed>, Error> {
+        self.read_listing(user, conversation).await
+    }
+
+    async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error> {
+        self.write_hidden(user, conversation, seq, at).await
+    }
+
+    async fn hidden_within(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        range: RangeInclusive<Seq>,
+    ) -> Result<Vec<Seq>, Error> {
+        self.read_hidden_within(user, conversation, range).await
+    }
+
+    async fn hidden(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Seq>, Error> {
+        self.read_hidden(user, conversation, after, limit).await
     }
 
     async fn heads(&self, conversations: &[ConversationId]) -> Result<Vec<Option<Head>>, Error> {
@@ -128,28 +187,18 @@ impl Conversations for Tables {
     }
 
     async fn marks(&self, conversation: ConversationId) -> Result<Vec<(UserId, Marks)>, Error> {
-        let here = layout::conversation(conversation);
-        let stored = self.store.marks(here.clone(), Bytes::from_static(&[layout::MARKS])).await?;
-        let mut all: Vec<(UserId, Marks)> = Vec::new();
-        for (key, _, value) in stored {
-            let wrong = || record::corrupt("a mark", &here, &key, "the key is none of a mark");
-            let (user, which) = layout::split_mark(&key).ok_or_else(wrong)?;
-            let seq: Seq = record::read("a mark", &here, &key, &value)?;
-            // Both marks of a user stand together.
-            if all.last().is_none_or(|(last, _)| *last != user) {
-                all.push((user, Marks::default()));
-            }
-            let Some((_, marks)) = all.last_mut() else { continue };
-            match which {
-                layout::RECEIVED => marks.received = seq,
-                layout::READ => marks.read = seq,
-                _ => return Err(wrong()),
-            }
-        }
-        Ok(all)
+        self.read_marks(conversation).await
     }
 
-    async fn raise_marks(&self, marks: &[(ConversationId, UserId, Marks)]) -> Result<(), Error> {
+    async fn raise_marks(&self, marks: &[Rise]) -> Result<(), Error> {
         self.raise_all(marks).await
+    }
+
+    async fn change_bound(&self) -> Result<Ms, Error> {
+        self.read_change_bound().await
+    }
+
+    async fn raise_change_bound(&self, bound: Ms) -> Result<(), Error> {
+        self.write_change_bound(bound).await
     }
 }

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use godwit_domain::{
-    id::{ClientId, ConversationId, Generation, LoginId, UserId},
+    id::{ClientId, ConversationId, Generation, LoginId, Seq, UserId},
     plugin::Digest,
     waist::{Partition, Space},
 };
@@ -43,6 +43,11 @@ pub(super) fn revisions(conversation: ConversationId, bucket: u32) -> Partition 
     partition(Space::Log, &[b"c", conversation.as_bytes(), b"r", &bucket.to_be_bytes()])
 }
 
+/// The reactions to the messages of a bucket.
+pub(super) fn reactions(conversation: ConversationId, bucket: u32) -> Partition {
+    partition(Space::Log, &[b"c", conversation.as_bytes(), b"x", &bucket.to_be_bytes()])
+}
+
 /// What is true of a conversation: meta, members, marks.
 pub(super) fn conversation(conversation: ConversationId) -> Partition {
     partition(Space::State, &[b"m", conversation.as_bytes()])
@@ -53,12 +58,17 @@ pub(super) fn user(user: UserId) -> Partition {
     partition(Space::State, &[b"u", user.as_bytes()])
 }
 
+/// What a user deleted for themselves in a conversation.
+pub(super) fn hidden(user: UserId, conversation: ConversationId) -> Partition {
+    partition(Space::State, &[b"d", user.as_bytes(), conversation.as_bytes()])
+}
+
 /// The claim on a name.
 pub(super) fn name(name: &str) -> Partition {
     partition(Space::State, &[b"n", name.as_bytes()])
 }
 
-/// The epoch of the store.
+/// The epoch of the store, and the bound of its times of change.
 pub(super) fn epoch() -> Partition {
     partition(Space::State, &[b"e"])
 }
@@ -83,18 +93,27 @@ pub(super) fn login(login: LoginId) -> Partition {
 
 /// An entry of a bucket.
 pub(super) fn entry(number: u64) -> [u8; 9] {
-    let mut key = [b'e'; 9];
+    numbered(b'e', number)
+}
+
+fn numbered(first: u8, number: u64) -> [u8; 9] {
+    let mut key = [first; 9];
     key[1..].copy_from_slice(&number.to_be_bytes());
     key
 }
 
-/// The head of a bucket.
+/// The number in a key of one byte and a number. The bounds of a scan leave no other keys.
+pub(super) fn number(key: &[u8]) -> u64 {
+    key.iter().skip(1).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// The head of a bucket, and of what a user hid.
 pub(super) const HEAD: &[u8] = b"h";
 
 /// When a bucket of messages was opened: written once, so that the head can be told without reading it.
 pub(super) const OPENED: &[u8] = b"o";
 
-/// The first byte of the rows of client ids in a bucket of messages.
+/// The first byte of the rows of client ids in a bucket.
 pub(super) const SENT: u8 = b's';
 
 /// What a client id was answered: the id with its bits inverted, because it begins with a time, then the sender.
@@ -112,6 +131,45 @@ pub(super) fn split_sent(key: &[u8]) -> Option<(UserId, ClientId)> {
     Some((UserId::from_u128(sender), ClientId::from_u128(!u128::from_be_bytes(*client))))
 }
 
+/// That a message belongs to a thread: its root, then the message. In the bucket of the message.
+pub(super) fn thread(root: Seq, seq: Seq) -> [u8; 17] {
+    let mut key = [b't'; 17];
+    key[1..9].copy_from_slice(&root.0.to_be_bytes());
+    key[9..].copy_from_slice(&seq.0.to_be_bytes());
+    key
+}
+
+/// The message of a key that [`thread`] made.
+pub(super) fn split_thread(key: &[u8]) -> Option<Seq> {
+    let (_, seq) = key.strip_prefix(b"t")?.split_first_chunk::<8>()?;
+    Some(Seq(u64::from_be_bytes(seq.try_into().ok()?)))
+}
+
+/// The largest emoji in bytes: its length is one byte of the key.
+pub(super) const EMOJI_BYTES_MAX: usize = 255;
+
+/// What begins the keys of those who react to a message with `emoji`, up to [`EMOJI_BYTES_MAX`] bytes. The length
+/// comes first, so that no emoji is the beginning of another.
+pub(super) fn reactions_with(seq: Seq, emoji: &str) -> Vec<u8> {
+    [&entry(seq.0), &[emoji.len() as u8][..], emoji.as_bytes()].concat()
+}
+
+/// That a user reacts to a message so.
+pub(super) fn reaction(seq: Seq, emoji: &str, user: UserId) -> Bytes {
+    let mut key = reactions_with(seq, emoji);
+    key.extend(user.as_bytes());
+    key.into()
+}
+
+/// Emoji and user of a key that [`reaction`] made.
+pub(super) fn split_reaction(key: &[u8]) -> Option<(&str, UserId)> {
+    let (_, key) = key.split_first_chunk::<9>()?;
+    let (length, key) = key.split_first()?;
+    let (emoji, user) = key.split_at_checked(usize::from(*length))?;
+    let user = u128::from_be_bytes(user.try_into().ok()?);
+    Some((std::str::from_utf8(emoji).ok()?, UserId::from_u128(user)))
+}
+
 /// The meta of a conversation; sorts before its members.
 pub(super) const META: &[u8] = b"a";
 
@@ -126,25 +184,45 @@ pub(super) fn member(user: UserId) -> Bytes {
 /// The mark that names the last bucket of a conversation's messages, once there is more than one.
 pub(super) const LAST_BUCKET: &[u8] = b"b";
 
-/// The first byte of the keys of marks.
+/// The first byte of the keys of marks: in a conversation's partition all users', in a user's their own.
 pub(super) const MARKS: u8 = b'k';
+/// The first byte of the keys of the peer's marks in a user's partition.
+pub(super) const PEER_MARKS: u8 = b'p';
 /// The last byte of the key of a mark of what was received.
 pub(super) const RECEIVED: u8 = b'd';
 /// The last byte of the key of a mark of what was read.
 pub(super) const READ: u8 = b'r';
 
 /// A mark of `id`: in a conversation's partition of a user, in a user's partition of a conversation.
-pub(super) fn mark(id: &[u8; 16], which: u8) -> Bytes {
-    [&[MARKS], &id[..], &[which]].concat().into()
+pub(super) fn mark(first: u8, id: &[u8; 16], which: u8) -> Bytes {
+    [&[first], &id[..], &[which]].concat().into()
 }
 
-/// Whose mark it is, and which.
-pub(super) fn split_mark(key: &[u8]) -> Option<(UserId, u8)> {
-    let (id, which) = key.strip_prefix(&[MARKS])?.split_first_chunk::<16>()?;
+/// Of which id it is a mark, and which.
+pub(super) fn split_mark(key: &[u8]) -> Option<(u128, u8)> {
+    let (id, which) = key.get(1..)?.split_first_chunk::<16>()?;
     match which {
-        &[which] => Some((UserId::from_u128(u128::from_be_bytes(*id)), which)),
+        &[which] => Some((u128::from_be_bytes(*id), which)),
         _ => None,
     }
+}
+
+/// The first byte of the keys of the marks that say how many messages a user hid.
+pub(super) const HIDDEN_COUNTS: u8 = b'h';
+
+/// The mark that says how many messages the user hid in a conversation.
+pub(super) fn hidden_count(conversation: ConversationId) -> Bytes {
+    of_conversation(HIDDEN_COUNTS, conversation)
+}
+
+/// The n-th message that a user hid, from 1.
+pub(super) fn hidden_nth(n: u64) -> [u8; 9] {
+    numbered(b'n', n)
+}
+
+/// A message that a user hid.
+pub(super) fn hidden_seq(seq: Seq) -> [u8; 9] {
+    numbered(b's', seq.0)
 }
 
 /// A user's account.
@@ -155,17 +233,24 @@ pub(super) const LISTED: u8 = b'c';
 
 /// A row of a user's list of conversations.
 pub(super) fn listed(conversation: ConversationId) -> Bytes {
-    [&[LISTED], &conversation.as_bytes()[..]].concat().into()
+    of_conversation(LISTED, conversation)
 }
 
-/// The conversation of a key that [`listed`] made.
-pub(super) fn split_listed(key: &[u8]) -> Option<ConversationId> {
-    let id: [u8; 16] = key.strip_prefix(&[LISTED])?.try_into().ok()?;
+fn of_conversation(first: u8, conversation: ConversationId) -> Bytes {
+    [&[first], &conversation.as_bytes()[..]].concat().into()
+}
+
+/// The conversation of a key that [`listed`] or [`hidden_count`] made.
+pub(super) fn split_conversation(key: &[u8]) -> Option<ConversationId> {
+    let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
     Some(ConversationId::from_u128(u128::from_be_bytes(id)))
 }
 
 /// The one row of a claim, a login and the epoch, and the roster itself.
 pub(super) const ONE: &[u8] = b"a";
+
+/// The mark with the bound of the times of change.
+pub(super) const CHANGE_BOUND: &[u8] = b"b";
 
 /// The composition of a generation.
 pub(super) fn composition(generation: Generation) -> Bytes {
@@ -200,6 +285,15 @@ mod tests {
         let (user, older, younger) = (UserId::from_u128(9), ClientId::from_u128(5), ClientId::from_u128(6));
         assert!(sent(user, younger) < sent(user, older));
         assert_eq!(split_sent(&sent(user, older)), Some((user, older)));
+    }
+
+    #[test]
+    fn a_reaction_is_read_as_written_and_no_emoji_begins_another() {
+        let user = UserId::from_u128(u128::MAX);
+        for emoji in ["", "a", "ab", "\u{0}", &"x".repeat(EMOJI_BYTES_MAX)] {
+            assert_eq!(split_reaction(&reaction(Seq(7), emoji, user)), Some((emoji, user)));
+        }
+        assert!(!reactions_with(Seq(7), "ab").starts_with(&reactions_with(Seq(7), "a")));
     }
 
     #[test]

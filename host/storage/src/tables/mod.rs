@@ -4,21 +4,29 @@
 //! partitions is written, so that a crash between any two of them is repaired by who comes next.
 //! It refuses to know the backend, and keeps nothing in memory: a second owner reads the same.
 //!
-//! Start with `FORMAT.md` beside this crate, then [`Tables`]; `messages.rs` is the way of a send.
+//! Start with `FORMAT.md` beside this crate, then [`Tables`]; `messages.rs` is the way of a send, `change.rs` that of
+//! everything else that changes a conversation.
 
 mod accounts;
+mod change;
+mod clients;
 mod conversations;
+mod heads;
+mod hidden;
 mod layout;
-mod membership;
+mod marks;
 mod messages;
 mod plugins;
+mod reactions;
 mod record;
+mod revised;
+mod revisions;
 
 use bytes::Bytes;
 use godwit_domain::{
     tables::Written,
     time::Clock,
-    waist::{Batch, Check, Consistency, Direction, Error, Outcome, Partition, Put, Row, Scan, Store},
+    waist::{Batch, Check, Consistency, Direction, Error, Outcome, Partition, Put, Raise, Row, Scan, Store},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{ops::Bound, sync::Arc};
@@ -117,27 +125,58 @@ impl Tables {
 
     /// All rows of a partition whose keys begin with `prefix`, in order.
     async fn scan_all(&self, partition: &Partition, prefix: u8) -> Result<Vec<Row>, Error> {
+        let bounds = (Bound::Included(record::key(&[prefix])), Bound::Excluded(record::key(&[prefix + 1])));
+        self.scan_range(partition, bounds, Direction::Forward, usize::MAX).await
+    }
+
+    /// The rows of a range, up to `limit`, in the order in which they are read: page by page.
+    async fn scan_range(
+        &self,
+        partition: &Partition,
+        (mut from, mut to): (Bound<Bytes>, Bound<Bytes>),
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
         const PAGE: usize = 1_024;
         let mut rows: Vec<Row> = Vec::new();
-        let mut from = Bound::Included(record::key(&[prefix]));
         loop {
+            let size = PAGE.min(limit - rows.len());
             let page = Scan {
                 partition: partition.clone(),
-                from,
-                to: Bound::Excluded(record::key(&[prefix + 1])),
-                direction: Direction::Forward,
-                limit: PAGE,
+                from: from.clone(),
+                to: to.clone(),
+                direction,
+                limit: size,
                 consistency: Consistency::Committed,
             };
             let page = self.store.scan(page).await?;
-            let more = page.len() == PAGE;
+            let more = page.len() == size;
             rows.extend(page);
-            match rows.last() {
-                Some(last) if more => from = Bound::Excluded(last.key.clone()),
-                _ => return Ok(rows),
+            let Some(last) = rows.last().filter(|_| more && rows.len() < limit) else { return Ok(rows) };
+            let rest = Bound::Excluded(last.key.clone());
+            match direction {
+                Direction::Forward => from = rest,
+                Direction::Backward => to = rest,
             }
         }
     }
+
+    /// The version of a mark and what it says.
+    async fn find_mark<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        partition: &Partition,
+        key: &[u8],
+    ) -> Result<Option<(u64, T)>, Error> {
+        let found = self.store.mark(partition.clone(), record::key(key)).await?;
+        found.map(|(version, value)| Ok((version, record::read(what, partition, key, &value)?))).transpose()
+    }
+}
+
+/// A mark to raise.
+fn raise(partition: &Partition, key: &[u8], version: u64, payload: &impl Serialize) -> Result<Raise, Error> {
+    let row = record::row(partition, key, payload)?;
+    Ok(Raise { partition: partition.clone(), key: row.key, version, value: row.value })
 }
 
 /// A batch that writes one row.

@@ -1,0 +1,210 @@
+//! Changes: what spans partitions, carried out so that a crash between any two steps is repaired.
+//!
+//! 1. The whole change becomes an intent in the head of the conversation's last bucket: the one conditional step.
+//! 2. Revisions, the messages and reactions that they are about, meta, members, the users' lists and marks are written;
+//!    each may be repeated.
+//! 3. The intent is taken out of the head, and with it the texts of edits, which then stand in the messages alone.
+//!
+//! Whoever finds an intent carries out steps 2 and 3. Numbers and contents are fixed by the intent, so that two who do
+//! it at the same time write the same. What cannot be carried out is refused before step 1: an intent that cannot be
+//! finished would stop its conversation for good.
+
+use super::{
+    Tables,
+    heads::{HeadRecord, Place},
+    layout,
+    marks::ListedRecord,
+    put_one, record, stays,
+};
+use godwit_domain::{
+    conversation::{Head, Marks, Rise},
+    id::{ConversationId, Rev, Seq},
+    revision::{Change, Revised, Revision, What},
+    time::Ms,
+    waist::{Check, Error, Outcome, Partition, Put, Row, VALUE_BYTES_MAX},
+};
+use serde::{Deserialize, Serialize};
+
+/// The largest text of an edit in bytes: the row of its message has room for it and for all else that it says.
+const BODY_BYTES_MAX: usize = VALUE_BYTES_MAX / 2;
+
+/// A change that has been decided and not yet been carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Intent {
+    /// The last revision before it.
+    pub(super) before_rev: Rev,
+    /// After which message it stands.
+    pub(super) at_seq: Seq,
+    /// When.
+    pub(super) at: Ms,
+    /// Whether the conversation begins with it.
+    pub(super) creates: bool,
+    /// What.
+    change: Change,
+}
+
+impl Intent {
+    /// Its revisions with their numbers, in order.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (Rev, &Revised)> {
+        (self.before_rev.0 + 1..).map(Rev).zip(&self.change.revisions)
+    }
+
+    /// One of its revisions as it happened.
+    pub(super) fn revision(&self, rev: Rev, by: &Revised, what: What) -> Revision {
+        Revision { rev, at_seq: self.at_seq, by: by.by, at: self.at, what }
+    }
+}
+
+impl Tables {
+    /// Carries out a change; `None` where the head is not as given.
+    pub(super) async fn carry_out(
+        &self,
+        conversation: ConversationId,
+        head: Option<Head>,
+        change: &Change,
+        at: Ms,
+    ) -> Result<Option<(Head, Vec<Revision>)>, Error> {
+        check(conversation, head, change)?;
+        let before = head.unwrap_or_default();
+        let at = at.max(before.changed_at).max(before.revised_at);
+        let intent = Intent {
+            before_rev: before.last_rev,
+            at_seq: before.last_seq,
+            at,
+            creates: head.is_none(),
+            change: change.clone(),
+        };
+        let revisions: Vec<_> =
+            intent.numbered().map(|(rev, made)| intent.revision(rev, made, made.what.clone())).collect();
+        let after = Head {
+            last_seq: before.last_seq,
+            last_rev: Rev(before.last_rev.0 + revisions.len() as u64),
+            changed_at: if change.moves() { at } else { before.changed_at },
+            revised_at: at,
+        };
+        let record = HeadRecord { intent: Some(intent), ..HeadRecord::of(after) };
+        let place = Place::of(conversation, before)?;
+        let Some(row) = self.open_intent(&place, head.is_none(), &record, at).await? else { return Ok(None) };
+        if place.may_be_new {
+            self.hint(&[(conversation, place.bucket)]).await;
+        }
+        self.finish(conversation, place.partition, row, &record).await?;
+        Ok(Some((after, revisions)))
+    }
+
+    /// Writes the head with the intent in it; `None` where something else stands there.
+    async fn open_intent(
+        &self,
+        place: &Place,
+        creates: bool,
+        record: &HeadRecord,
+        at: Ms,
+    ) -> Result<Option<Row>, Error> {
+        let row = record::row(&place.partition, layout::HEAD, record)?;
+        if row.value.len() > VALUE_BYTES_MAX {
+            return Err(Error::Invalid(format!(
+                "a change of {} bytes; one may have up to {VALUE_BYTES_MAX}",
+                row.value.len()
+            )));
+        }
+        let mut new = creates || place.may_be_new;
+        loop {
+            let mut batch = put_one(
+                place.partition.clone(),
+                place.check(new),
+                Put { row: row.clone(), expires_at: None },
+            );
+            if new {
+                batch.puts.push(stays(&place.partition, layout::OPENED, &at)?);
+            }
+            match self.commit(batch).await {
+                Outcome::Applied => return Ok(Some(row)),
+                Outcome::Conflict(rows) if new && place.is_open(&rows) => new = false,
+                Outcome::Conflict(_) => return Ok(None),
+                Outcome::Unknown(why) => {
+                    return Err(Error::Unavailable(format!("the outcome of a change is unknown: {why}")));
+                }
+                Outcome::Refused(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Carries out what the head in `row` intends, and returns the head without it.
+    pub(super) async fn finish(
+        &self,
+        conversation: ConversationId,
+        partition: Partition,
+        row: Row,
+        record: &HeadRecord,
+    ) -> Result<HeadRecord, Error> {
+        let done = HeadRecord { intent: None, ..record.clone() };
+        let Some(intent) = &record.intent else { return Ok(done) };
+        tokio::try_join!(
+            self.write_revisions(conversation, intent),
+            self.write_effects(conversation, intent),
+            self.write_members(conversation, intent),
+        )?;
+        let batch = put_one(partition.clone(), Check::Equals(row), stays(&partition, layout::HEAD, &done)?);
+        // A conflict says that somebody else has finished it.
+        let _ = self.write(batch).await?;
+        Ok(done)
+    }
+
+    /// Meta and members, their rows in the users' lists, and where the marks of those who came begin.
+    async fn write_members(&self, conversation: ConversationId, intent: &Intent) -> Result<(), Error> {
+        let Change { meta, members, .. } = &intent.change;
+        let here = layout::conversation(conversation);
+        let mut puts = Vec::with_capacity(1 + 2 * members.len());
+        if let Some(meta) = meta {
+            puts.push((here.clone(), stays(&here, layout::META, meta)?));
+        }
+        let mut marks = Vec::with_capacity(members.len());
+        for member in members {
+            let user = layout::user(member.user);
+            puts.push((here.clone(), stays(&here, &layout::member(member.user), member)?));
+            let listed = ListedRecord { present: member.present(), changed_at: intent.at };
+            let listed = stays(&user, &layout::listed(conversation), &listed)?;
+            puts.push((user, listed));
+            if let Some(open) = member.intervals.last().filter(|interval| interval.until.is_none()) {
+                let to = Marks { received: open.after_seq, read: open.after_seq };
+                marks.push(Rise { conversation, user: member.user, peer: None, to, at: intent.at });
+            }
+        }
+        if !puts.is_empty() {
+            tokio::try_join!(self.store.put_all(puts), self.raise_all(&marks))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a change can be carried out.
+fn check(conversation: ConversationId, head: Option<Head>, change: &Change) -> Result<(), Error> {
+    let invalid = |why: String| Err(Error::Invalid(format!("a change of {conversation} with {why}")));
+    if head.is_none() && change.meta.is_none() {
+        return invalid("neither a head nor a meta: a conversation begins with its meta".into());
+    }
+    if let Some(meta) = change.meta.as_ref().filter(|meta| meta.id != conversation) {
+        return invalid(format!("the meta of {}", meta.id));
+    }
+    let last_seq = head.map_or(Seq::ZERO, |head| head.last_seq);
+    for revised in &change.revisions {
+        if let Some(seq) = revised.what.message().filter(|seq| *seq == Seq::ZERO || *seq > last_seq) {
+            return invalid(format!("a revision of message {seq}; there are the messages 1 to {last_seq}"));
+        }
+        match &revised.what {
+            What::Edit { seq, body: None } => return invalid(format!("an edit of {seq} that has no text")),
+            What::Edit { seq, body: Some(body) } if body.len() > BODY_BYTES_MAX => {
+                let bytes = body.len();
+                return invalid(format!(
+                    "a text of {bytes} bytes for {seq}, up to {BODY_BYTES_MAX} are kept"
+                ));
+            }
+            What::React { emoji, .. } if emoji.len() > layout::EMOJI_BYTES_MAX => {
+                let (bytes, max) = (emoji.len(), layout::EMOJI_BYTES_MAX);
+                return invalid(format!("an emoji of {bytes} bytes, up to {max} are kept"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Marks, the users' lists that show them, and the bound of the times of change: what only rises.
+
+use super::{Tables, layout, raise, record};
+use bytes::Bytes;
+use godwit_domain::{
+    conversation::{Listed, Marks, Rise},
+    id::{ConversationId, Seq, UserId},
+    time::Ms,
+    waist::{Error, Partition},
+};
+use serde::{Deserialize, Serialize};
+
+/// A row of a user's list.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListedRecord {
+    /// Whether they are in now.
+    pub(super) present: bool,
+    /// When their membership changed last.
+    pub(super) changed_at: Ms,
+}
+
+/// A mark: up to where, and when it rose.
+type Mark = (Seq, Ms);
+/// How many messages a user hid in a conversation, and when the last one.
+pub(super) type HiddenCount = (u64, Ms);
+
+/// What names rows and marks in errors.
+const LISTED: &str = "a row of a user's list";
+const MARK: &str = "a mark";
+pub(super) const HIDDEN_COUNT: &str = "a count of hidden messages";
+
+impl ListedRecord {
+    fn listed(self, conversation: ConversationId) -> Listed {
+        let Self { present, changed_at } = self;
+        let (marked_at, hidden_at) = (Ms::default(), Ms::default());
+        Listed { conversation, present, changed_at, marked_at, hidden: 0, hidden_at }
+    }
+}
+
+impl Tables {
+    /// Raises marks: those in the conversations and of the peers first, the users' own last, so that what a user sees
+    /// as marked is marked everywhere.
+    pub(super) async fn raise_all(&self, rises: &[Rise]) -> Result<(), Error> {
+        let mut copies = Vec::with_capacity(2 * rises.len());
+        let mut own = Vec::with_capacity(2 * rises.len());
+        for Rise { conversation, user, peer, to, at } in rises {
+            let (here, theirs) = (layout::conversation(*conversation), layout::user(*user));
+            let (of_user, of_conversation) = (user.as_bytes(), conversation.as_bytes());
+            for (which, seq) in [(layout::RECEIVED, to.received), (layout::READ, to.read)] {
+                // Nothing is marked before the first message.
+                if seq == Seq::ZERO {
+                    continue;
+                }
+                let mark: Mark = (seq, *at);
+                copies.push(raise(&here, &layout::mark(layout::MARKS, of_user, which), seq.0, &mark)?);
+                if let Some(peer) = peer {
+                    let key = layout::mark(layout::PEER_MARKS, of_conversation, which);
+                    copies.push(raise(&layout::user(*peer), &key, seq.0, &mark)?);
+                }
+                own.push(raise(&theirs, &layout::mark(layout::MARKS, of_conversation, which), seq.0, &mark)?);
+            }
+        }
+        if !copies.is_empty() {
+            self.store.raise(copies).await?;
+            self.store.raise(own).await?;
+        }
+        Ok(())
+    }
+
+    /// The marks of all who have some in a conversation.
+    pub(super) async fn read_marks(
+        &self,
+        conversation: ConversationId,
+    ) -> Result<Vec<(UserId, Marks)>, Error> {
+        let here = layout::conversation(conversation);
+        let mut all: Vec<(UserId, Marks)> = Vec::new();
+        for (user, which, (seq, _)) in self.marks_under(&here, layout::MARKS).await? {
+            let user = UserId::from_u128(user);
+            // Both marks of a user stand together.
+            if all.last().is_none_or(|(last, _)| *last != user) {
+                all.push((user, Marks::default()));
+            }
+            let Some((_, marks)) = all.last_mut() else { continue };
+            match which {
+                layout::READ => marks.read = seq,
+                _ => marks.received = seq,
+            }
+        }
+        Ok(all)
+    }
+
+    /// The marks whose keys begin with `first`: of which id, which, and what it says.
+    async fn marks_under(&self, partition: &Partition, first: u8) -> Result<Vec<(u128, u8, Mark)>, Error> {
+        let stored = self.store.marks(partition.clone(), Bytes::copy_from_slice(&[first])).await?;
+        let read = |(key, _, value): &(Bytes, u64, Bytes)| {
+            let wrong = || record::corrupt(MARK, partition, key, "the key is none of a mark");
+            let (id, which) = layout::split_mark(key)
+                .filter(|(_, which)| matches!(*which, layout::RECEIVED | layout::READ))
+                .ok_or_else(wrong)?;
+            Ok((id, which, record::read(MARK, partition, key, value)?))
+        };
+        stored.iter().map(read).collect()
+    }
+
+    /// The rows of a user's list, each with what the marks of its conversation say.
+    pub(super) async fn read_listed(&self, user: UserId) -> Result<Vec<Listed>, Error> {
+        let partition = layout::user(user);
+        let (rows, own, peers, hidden) = tokio::try_join!(
+            self.scan_all(&partition, layout::LISTED),
+            self.marks_under(&partition, layout::MARKS),
+            self.marks_under(&partition, layout::PEER_MARKS),
+            self.store.marks(partition.clone(), Bytes::from_static(&[layout::HIDDEN_COUNTS])),
+        )?;
+        let conversation = |what: &str, key: &[u8]| {
+            let wrong = || record::corrupt(what, &partition, key, "the key names no conversation");
+            layout::split_conversation(key).ok_or_else(wrong)
+        };
+        let mut all = Vec::with_capacity(rows.len());
+        for row in rows {
+            let said: ListedRecord = record::read(LISTED, &partition, &row.key, &row.value)?;
+            all.push(said.listed(conversation(LISTED, &row.key)?));
+        }
+        // The rows came in the order of their keys.
+        let position =
+            |all: &[Listed], id| all.binary_search_by_key(&id, |listed: &Listed| listed.conversation).ok();
+        for (id, _, (_, at)) in own.into_iter().chain(peers) {
+            if let Some(index) = position(&all, ConversationId::from_u128(id)) {
+                all[index].marked_at = all[index].marked_at.max(at);
+            }
+        }
+        for (key, _, value) in hidden {
+            if let Some(index) = position(&all, conversation(HIDDEN_COUNT, &key)?) {
+                (all[index].hidden, all[index].hidden_at) =
+                    record::read(HIDDEN_COUNT, &partition, &key, &value)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The same of one conversation.
+    pub(super) async fn read_listing(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<Listed>, Error> {
+        let partition = layout::user(user);
+        let row = layout::listed(conversation);
+        let Some((_, row)) = self.find::<ListedRecord>(LISTED, &partition, &row).await? else {
+            return Ok(None);
+        };
+        let mut listed = row.listed(conversation);
+        let mark = |first, which| {
+            let (key, partition) = (layout::mark(first, conversation.as_bytes(), which), &partition);
+            async move { self.find_mark::<Mark>(MARK, partition, &key).await }
+        };
+        let count = layout::hidden_count(conversation);
+        let (received, read, peer_received, peer_read, hidden) = tokio::try_join!(
+            mark(layout::MARKS, layout::RECEIVED),
+            mark(layout::MARKS, layout::READ),
+            mark(layout::PEER_MARKS, layout::RECEIVED),
+            mark(layout::PEER_MARKS, layout::READ),
+            self.find_mark::<HiddenCount>(HIDDEN_COUNT, &partition, &count),
+        )?;
+        for (_, (_, at)) in [received, read, peer_received, peer_read].into_iter().flatten() {
+            listed.marked_at = listed.marked_at.max(at);
+        }
+        if let Some((_, (hidden, at))) = hidden {
+            (listed.hidden, listed.hidden_at) = (hidden, at);
+        }
+        Ok(Some(listed))
+    }
+
+    /// The bound that times of change have not passed.
+    pub(super) async fn read_change_bound(&self) -> Result<Ms, Error> {
+        let what = "the bound of the times of change";
+        let found = self.find_mark(what, &layout::epoch(), layout::CHANGE_BOUND).await?;
+        Ok(found.map_or(Ms::default(), |(_, bound)| bound))
+    }
+
+    /// Stores a higher bound.
+    pub(super) async fn write_change_bound(&self, bound: Ms) -> Result<(), Error> {
+        self.store.raise(vec![raise(&layout::epoch(), layout::CHANGE_BOUND, bound.0, &bound)?]).await
+    }
+}
