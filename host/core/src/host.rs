@@ -3,13 +3,15 @@
 //! Whoever owns a connection opens a [`Session`] and hands it what comes in; what goes out is drained from its outbox.
 
 use crate::{
-    accounts, limits,
+    accounts,
+    changes::Changes,
+    limits,
     metrics::Metrics,
     outbox::{self, Drain},
     person::People,
     registry::Registry,
     sequencer::{self, Cards},
-    session::Session,
+    session::{Session, cursor::Cursor, resume},
 };
 use bytes::Bytes;
 use godwit_domain::{
@@ -25,10 +27,15 @@ use godwit_protocol::{
     object,
 };
 use serde::Serialize;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
 
 /// How often it is looked whether all sessions of a draining host are gone.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
+/// How often sessions are told where conversations stand of which they were spared pushes.
+const HEADS_EVERY: Duration = Duration::from_secs(1);
 /// How long sockets have for their closing handshake.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -67,6 +74,10 @@ pub struct Parts {
     pub filters: Arc<dyn Filters>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Times of change.
+    pub changes: Arc<Changes>,
+    /// How devices resume.
+    pub resume: resume::Options,
     /// Counters.
     pub metrics: Metrics,
     /// How many tasks share the shards.
@@ -118,12 +129,15 @@ impl Host {
             cards: cards.clone(),
             router: parts.registry.clone(),
             clock: parts.clock.clone(),
+            changes: parts.changes.clone(),
             metrics: parts.metrics.clone(),
             limits: parts.limits.clone(),
         };
         let sequencer = sequencer::Handle::start(&ports, parts.shard_tasks);
         let hello = hello(&parts);
-        Arc::new(Self { parts, sequencer, cards, people: People::default(), hello })
+        let host = Arc::new(Self { parts, sequencer, cards, people: People::default(), hello });
+        tokio::spawn(tell_in_time(Arc::downgrade(&host)));
+        host
     }
 
     /// A session for a new connection, and the frames that it has for it: `hello` is the first.
@@ -190,6 +204,32 @@ impl Host {
         // Whoever is still there is closed next.
         let _ = tokio::time::timeout(within, all_gone).await;
     }
+}
+
+/// Tells sessions what is told from time to time: where conversations stand of which they were spared pushes, and up to
+/// where they have been told everything.
+async fn tell_in_time(host: Weak<Host>) {
+    let mut ticks = tokio::time::interval(HEADS_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told_at = Instant::now();
+    loop {
+        ticks.tick().await;
+        let Some(host) = host.upgrade() else { return };
+        host.parts.registry.tell_heads();
+        if told_at.elapsed() >= Duration::from_millis(host.parts.resume.cursor_interval_ms) {
+            told_at = Instant::now();
+            let at = host.parts.changes.cursor();
+            host.parts.registry.each(|entry| {
+                let cursor = || Told { cursor: Cursor { user: entry.user, at }.to_string() };
+                entry.outbox.cursor(|| encode::push("cursor", &cursor()).into());
+            });
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Told {
+    cursor: String,
 }
 
 #[derive(Serialize)]

@@ -3,11 +3,13 @@
 //! It also counts what the session asked and has not been answered, because a reply is what ends a request.
 //! When the outbox is full the session is closed as a slow consumer: resuming repairs it, nothing is lost.
 
+use crate::registry::At;
 use bytes::Bytes;
 use godwit_domain::id::{ConversationId, Seq};
 use godwit_protocol::{
     encode,
     error::{Close, Code, Error},
+    object,
 };
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -38,13 +40,20 @@ struct State {
     /// The ids of requests that have no reply yet: few, so a list is the smallest and the fastest.
     in_flight: Vec<u64>,
     gate: Option<Box<Gate>>,
+    /// Where conversations stand of which the session was spared a push.
+    spared: Option<Box<HashMap<ConversationId, object::Head>>>,
+    /// Whether something went out since the last cursor.
+    moved: bool,
 }
 
 /// What gathers for a session whose `connect` is being answered.
 #[derive(Default)]
 struct Gate {
-    pushes: Vec<(Option<(ConversationId, Seq)>, Bytes)>,
+    pushes: Vec<(Option<At>, Bytes)>,
 }
+
+/// What share of the outbox may gather behind a gate before it is told as heads: the reply needs room too.
+const GATE_SHARE: usize = 2;
 
 /// An outbox that closes itself when more than `bytes_max` wait in it.
 pub fn channel(bytes_max: usize) -> (Outbox, Drain) {
@@ -61,6 +70,7 @@ impl Shared {
             return false;
         }
         state.bytes += frame.len();
+        state.moved = true;
         true
     }
 
@@ -80,6 +90,32 @@ impl Shared {
 }
 
 impl State {
+    /// Whether it is the first.
+    fn spare(&mut self, head: object::Head) -> bool {
+        let spared = self.spared.get_or_insert_default();
+        spared.insert(head.conversation, head);
+        spared.len() == 1
+    }
+
+    /// Turns what gathered behind the gate, and can be fetched as well, into heads.
+    fn collapse(&mut self) {
+        let Some(gate) = &mut self.gate else { return };
+        let gathered = std::mem::take(&mut gate.pushes);
+        for (at, frame) in gathered {
+            match at {
+                Some(at) => {
+                    self.bytes -= frame.len();
+                    self.spare(at.head);
+                }
+                None => {
+                    if let Some(gate) = &mut self.gate {
+                        gate.pushes.push((None, frame));
+                    }
+                }
+            }
+        }
+    }
+
     fn wait(&mut self, context: &Context<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(context.waker()),
@@ -99,15 +135,59 @@ impl Outbox {
         });
     }
 
-    /// Adds a frame that was not asked for; `at` says which message it shows, if one. Behind a shut gate it waits.
-    pub fn push(&self, frame: Bytes, at: Option<(ConversationId, Seq)>) {
+    /// Adds a frame that was not asked for; `at` says what it is about, where that can be fetched as well. Behind a
+    /// shut gate it waits.
+    pub fn push(&self, frame: Bytes, at: Option<At>) {
         self.0.with(|state| {
+            if state.gate.is_some() && state.bytes + frame.len() > self.0.bytes_max / GATE_SHARE {
+                state.collapse();
+                if let Some(at) = at {
+                    state.spare(at.head);
+                    return;
+                }
+            }
             if !self.0.add(state, &frame) {
                 return;
             }
             match &mut state.gate {
                 Some(gate) => gate.pushes.push((at, frame)),
                 None => state.frames.push(frame),
+            }
+        });
+    }
+
+    /// Notes where a conversation stands, to be told by [`Outbox::tell_heads`]; whether it is the first such note.
+    pub fn spare(&self, head: object::Head) -> bool {
+        let mut first = false;
+        self.0.with(|state| first = state.spare(head));
+        first
+    }
+
+    /// Tells what was noted. Behind a shut gate it stays.
+    pub fn tell_heads(&self) {
+        self.0.with(|state| {
+            if state.gate.is_some() {
+                return;
+            }
+            if let Some(frame) = take_heads(state)
+                && self.0.add(state, &frame)
+            {
+                state.frames.push(frame);
+            }
+        });
+    }
+
+    /// Adds the frame of a cursor, after what was noted, if anything went out since the last one.
+    pub fn cursor(&self, frame: impl FnOnce() -> Bytes) {
+        self.tell_heads();
+        self.0.with(|state| {
+            if !state.moved || state.gate.is_some() {
+                return;
+            }
+            let frame = frame();
+            if self.0.add(state, &frame) {
+                state.frames.push(frame);
+                state.moved = false;
             }
         });
     }
@@ -127,14 +207,20 @@ impl Outbox {
             }
             state.frames.push(reply);
             for (at, frame) in gathered {
-                let is_covered = at.is_some_and(|(conversation, seq)| {
-                    covered.get(&conversation).is_some_and(|last| seq <= *last)
+                let is_covered = at.is_some_and(|at| {
+                    let last = covered.get(&at.head.conversation);
+                    at.seq.zip(last).is_some_and(|(seq, last)| seq <= *last)
                 });
                 if is_covered {
                     state.bytes -= frame.len();
                 } else {
                     state.frames.push(frame);
                 }
+            }
+            if let Some(frame) = take_heads(state)
+                && self.0.add(state, &frame)
+            {
+                state.frames.push(frame);
             }
         });
     }
@@ -169,6 +255,13 @@ impl Outbox {
     pub fn in_flight(&self) -> usize {
         self.0.state.lock().in_flight.len()
     }
+}
+
+/// The push of what was noted, ordered by conversation.
+fn take_heads(state: &mut State) -> Option<Bytes> {
+    let mut heads: Vec<_> = state.spared.take()?.into_values().collect();
+    heads.sort_unstable_by_key(|head| head.conversation);
+    Some(encode::push("heads", &heads).into())
 }
 
 /// Why a request cannot begin.
@@ -284,6 +377,7 @@ impl Drop for Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use godwit_domain::{id::Rev, time::Ms};
 
     fn drained(drain: &mut Drain) -> Result<Vec<Bytes>, Close> {
         let mut frames = Vec::new();
@@ -308,17 +402,54 @@ mod tests {
         assert_eq!(drained(&mut drain), Err(Close::SlowConsumer), "the first reason stays");
     }
 
+    fn at(last_seq: u64) -> At {
+        let conversation = ConversationId::from_u128(1);
+        let head =
+            object::Head { conversation, last_seq: Seq(last_seq), last_rev: Rev(0), updated_at: Ms(1) };
+        At { head, seq: Some(Seq(last_seq)) }
+    }
+
+    #[test]
+    fn what_is_too_much_for_a_gate_is_told_as_heads() {
+        let (outbox, mut drain) = channel(1000);
+        outbox.shut_gate();
+        for seq in 1..=100 {
+            outbox.push(Bytes::from("m".repeat(100)), Some(at(seq)));
+        }
+        outbox.push(Bytes::from("other"), None);
+        outbox.open_gate("reply", &HashMap::new());
+        let frames = drained(&mut drain).unwrap();
+        assert_eq!(frames[0], "reply");
+        let text: Vec<_> = frames.iter().map(|frame| std::str::from_utf8(frame).unwrap()).collect();
+        assert!(text.contains(&"other") && text.len() < 10, "{text:?}");
+        assert!(text.last().unwrap().contains(r#""last_seq":100"#), "{text:?}");
+    }
+
+    #[test]
+    fn a_cursor_follows_what_moved_and_what_was_spared() {
+        let (outbox, mut drain) = channel(1000);
+        let frame = || Bytes::from("cursor");
+        outbox.cursor(frame);
+        assert!(drained(&mut drain).unwrap().is_empty());
+        assert!(outbox.spare(at(1).head));
+        assert!(!outbox.spare(at(2).head));
+        outbox.cursor(frame);
+        outbox.cursor(frame);
+        let frames = drained(&mut drain).unwrap();
+        assert!(frames.len() == 2 && frames[0].starts_with(br#"{"heads":[{"#) && frames[1] == "cursor");
+    }
+
     #[test]
     fn a_gate_drops_what_the_reply_covers_and_keeps_the_rest_in_order() {
         let (outbox, mut drain) = channel(1000);
         let conversation = ConversationId::from_u128(1);
         outbox.shut_gate();
-        outbox.push(Bytes::from("old"), Some((conversation, Seq(4))));
+        outbox.push(Bytes::from("old"), Some(at(4)));
         outbox.push(Bytes::from("other"), None);
-        outbox.push(Bytes::from("new"), Some((conversation, Seq(5))));
+        outbox.push(Bytes::from("new"), Some(at(5)));
         assert_eq!(drained(&mut drain).unwrap(), Vec::<Bytes>::new());
         outbox.open_gate("reply", &HashMap::from([(conversation, Seq(4))]));
-        outbox.push(Bytes::from("later"), Some((conversation, Seq(4))));
+        outbox.push(Bytes::from("later"), Some(at(4)));
         assert_eq!(drained(&mut drain).unwrap(), ["reply", "other", "new", "later"]);
     }
 

@@ -2,9 +2,9 @@
 
 use crate::outbox::Outbox;
 use bytes::Bytes;
-use godwit_domain::id::{ConversationId, LoginId, Seq, SessionId, UserId};
-use godwit_protocol::error::Close;
-use parking_lot::RwLock;
+use godwit_domain::id::{LoginId, Seq, SessionId, UserId};
+use godwit_protocol::{error::Close, object};
+use parking_lot::{Mutex, RwLock};
 use std::{collections::HashMap, sync::Arc};
 
 /// A frame on its way to users.
@@ -17,14 +17,26 @@ pub struct Push<'a> {
     pub own: Option<(UserId, Bytes)>,
     /// The session that asked: it has its reply.
     pub except: Option<SessionId>,
-    /// Which message it shows.
-    pub at: Option<(ConversationId, Seq)>,
+    /// What it is about, where that can be fetched as well.
+    pub at: Option<At>,
+}
+
+/// What a push is about: where one is too many, the head tells what to fetch in its place.
+#[derive(Debug, Clone, Copy)]
+pub struct At {
+    /// Where the conversation stands with it.
+    pub head: object::Head,
+    /// Which message it shows, if one.
+    pub seq: Option<Seq>,
 }
 
 /// The way from a shard to the sessions of users, wherever they are.
 pub trait Router: Send + Sync + 'static {
     /// Hands the frame to every session of the audience. Never waits: full outboxes close.
     fn route(&self, push: Push<'_>);
+
+    /// Tells the sessions of the audience in a while where a conversation stands, in place of a push.
+    fn spare(&self, audience: &[UserId], head: object::Head);
 
     /// Whether the user has a session other than `except`: saves encoding for nobody.
     fn reaches(&self, user: UserId, except: Option<SessionId>) -> bool;
@@ -47,11 +59,13 @@ const STRIPES: usize = 64;
 /// The sessions of this host.
 pub struct Registry {
     stripes: [RwLock<HashMap<UserId, Vec<Arc<Entry>>>>; STRIPES],
+    /// The outboxes with heads to tell.
+    spared: Mutex<Vec<Outbox>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { stripes: std::array::from_fn(|_| RwLock::default()) }
+        Self { stripes: std::array::from_fn(|_| RwLock::default()), spared: Mutex::default() }
     }
 }
 
@@ -95,6 +109,12 @@ impl Registry {
         }
     }
 
+    /// Tells every session that was spared pushes where its conversations stand.
+    pub fn tell_heads(&self) {
+        let spared = std::mem::take(&mut *self.spared.lock());
+        spared.iter().for_each(Outbox::tell_heads);
+    }
+
     /// How many sessions there are.
     pub fn len(&self) -> usize {
         self.stripes.iter().map(|stripe| stripe.read().values().map(Vec::len).sum::<usize>()).sum()
@@ -117,6 +137,16 @@ impl Router for Registry {
             };
             for entry in sessions.iter().filter(|entry| push.except != Some(entry.id)) {
                 entry.outbox.push(frame.clone(), push.at);
+            }
+        }
+    }
+
+    fn spare(&self, audience: &[UserId], head: object::Head) {
+        for user in audience {
+            for entry in self.stripe(*user).read().get(user).into_iter().flatten() {
+                if entry.outbox.spare(head) {
+                    self.spared.lock().push(entry.outbox.clone());
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Conversations as their members see them, and pages of them.
 
-use crate::sequencer::View;
+use crate::sequencer::{Standing, View};
 use godwit_domain::{
     conversation::Kind,
     id::{ConversationId, UserId},
@@ -17,11 +17,12 @@ pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> objec
         id: view.meta.id,
         kind: view.meta.kind,
         title: view.meta.title.as_deref(),
+        avatar: view.meta.avatar,
         peer: peer.filter(|_| direct).map(object::User::from),
         members: view.members.clone(),
         member_count: view.member_count,
         role: view.role,
-        open: false,
+        open: view.meta.open,
         encrypted: false,
         history: view.meta.history,
         last_seq: view.head.last_seq,
@@ -33,11 +34,12 @@ pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> objec
         read_seq: view.marks.read,
         received_seq: view.marks.received,
         unread: view.head.last_seq.0.saturating_sub(view.marks.read.0),
-        hidden: 0,
+        hidden: view.hidden,
         peer_read_seq: peer_marks.map(|marks| marks.read),
         peer_received_seq: peer_marks.map(|marks| marks.received),
         pinned: false,
         archived: false,
+        left: view.standing == Standing::Left,
         updated_at: view.head.changed_at,
     }
 }

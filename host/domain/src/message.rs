@@ -3,6 +3,7 @@
 use crate::{
     filter::Verdict,
     id::{ClientId, ConversationId, Rev, Seq, UserId},
+    revision::{Revision, What},
     time::Ms,
 };
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,39 @@ impl Message {
         self.revised.as_ref().map_or(Rev::ZERO, |revised| revised.rev)
     }
 
+    /// Takes over what a revision says of this message, unless it shows that already.
+    ///
+    /// A deleted message is not changed any more.
+    pub fn revise(&mut self, revision: &Revision) {
+        if revision.what.message() != Some(self.seq) || self.is_deleted() || self.rev() >= revision.rev {
+            return;
+        }
+        let revised = self.revised.get_or_insert_default();
+        revised.rev = revision.rev;
+        match &revision.what {
+            What::Edit { body: Some(body), .. } => {
+                self.content.body.clone_from(body);
+                revised.edited = Some((revision.rev, revision.at));
+            }
+            What::Delete { .. } => {
+                **revised = Revised { rev: revision.rev, deleted: true, ..Revised::default() };
+                self.content.body = String::new();
+                self.content.attachments = Vec::new();
+                self.content.mentions = Vec::new();
+            }
+            What::React { emoji, count, .. } => {
+                let known = revised.reactions.iter().position(|reaction| reaction.emoji == *emoji);
+                match (known, *count) {
+                    (Some(index), 0) => drop(revised.reactions.remove(index)),
+                    (Some(index), count) => revised.reactions[index].count = count,
+                    (None, 0) => {}
+                    (None, count) => revised.reactions.push(Reaction { emoji: emoji.clone(), count }),
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Whether it was deleted for everyone: it keeps its place and shows nothing.
     pub fn is_deleted(&self) -> bool {
         self.revised.as_ref().is_some_and(|revised| revised.deleted)
@@ -145,4 +179,57 @@ pub struct Accepted {
     pub sent_at: Ms,
     /// Tells other content under the same client id apart: of the content as it was sent, before any plugin.
     pub content_hash: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(revisions: &[(u64, What)]) -> Message {
+        let mut message = Message {
+            conversation: ConversationId::from_u128(1),
+            seq: Seq(4),
+            sender: UserId::from_u128(1),
+            client_id: ClientId::from_u128(1),
+            sent_at: Ms(1),
+            content: Content::text("first"),
+            via: None,
+            verdict: Verdict::default(),
+            revised: None,
+        };
+        for (rev, what) in revisions {
+            let by = UserId::from_u128(1);
+            let revision = Revision { rev: Rev(*rev), at_seq: Seq(9), by, at: Ms(7), what: what.clone() };
+            message.revise(&revision);
+        }
+        message
+    }
+
+    fn react(emoji: &str, count: u32) -> What {
+        What::React { seq: Seq(4), emoji: emoji.into(), on: count > 0, count }
+    }
+
+    #[test]
+    fn revisions_are_taken_over_once_and_in_order() {
+        let edit = |body: &str| What::Edit { seq: Seq(4), body: Some(body.into()) };
+        let message = after(&[(2, edit("second")), (2, edit("again")), (1, edit("late"))]);
+        assert_eq!((message.content.body.as_str(), message.rev()), ("second", Rev(2)));
+        assert_eq!(after(&[(1, What::Edit { seq: Seq(5), body: Some("x".into()) })]).revised, None);
+    }
+
+    #[test]
+    fn reactions_are_counted_in_the_order_of_their_first() {
+        let message =
+            after(&[(1, react("+1", 1)), (2, react("!", 1)), (3, react("+1", 2)), (4, react("!", 0))]);
+        let counts = [Reaction { emoji: "+1".into(), count: 2 }];
+        assert_eq!(message.revised.map(|revised| revised.reactions), Some(counts.to_vec()));
+    }
+
+    #[test]
+    fn what_is_deleted_shows_nothing_and_stays_so() {
+        let late = What::Edit { seq: Seq(4), body: Some("back".into()) };
+        let message = after(&[(1, react("+1", 1)), (2, What::Delete { seq: Seq(4) }), (3, late)]);
+        assert!(message.is_deleted() && message.content.body.is_empty());
+        assert_eq!(message.revised.map(|revised| (revised.rev, revised.reactions)), Some((Rev(2), vec![])));
+    }
 }

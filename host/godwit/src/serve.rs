@@ -13,6 +13,7 @@ use crate::{
 use anyhow::Context;
 use godwit_core::{
     accounts,
+    changes::Changes,
     host::{self, Host},
     registry::Registry as Sessions,
 };
@@ -143,6 +144,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
         account_tables: tables.clone(),
+        changes: Changes::start(clock.clone(), tables.clone()).await?,
+        resume: settings.resume.clone(),
         plugin_tables: tables,
         accounts: accounts.clone(),
         registry: sessions,

@@ -2,11 +2,12 @@
 //!
 //! Pure: it decides and changes memory; what is durable is the shard's to arrange.
 
-use super::{card::Card, clients::Filter};
+use super::{Draft, card::Card, clients::Filter, visible::Visible};
 use godwit_domain::{
-    conversation::{Change, Head, History, Kind, Marks, Member, Meta, Role},
-    id::{Seq, UserId},
-    message::Message,
+    conversation::{Head, Kind, Marks, Member, Meta, Rise, Role},
+    id::{ClientId, Seq, UserId},
+    message::{Content, Message},
+    revision::{Change, Revision},
     tables::Loaded,
     time::Ms,
 };
@@ -35,29 +36,77 @@ pub struct State {
     pub last: Option<Arc<Message>>,
     /// Client ids that may have been used; read on the first send.
     pub clients: Option<Filter>,
+    /// What each sender's newest accepted message is called: what `after` names, mostly.
+    newest: HashMap<UserId, ClientId>,
 }
 
-/// A conversation as one member sees it.
+/// How somebody stands to a conversation that they may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// They are in.
+    In,
+    /// They were, and read what they could read then.
+    Left,
+    /// They never were; it is open.
+    Outside,
+}
+
+/// A conversation as somebody sees it.
 #[derive(Debug, Clone)]
 pub struct View {
     /// What it is.
     pub meta: Arc<Meta>,
-    /// Where it stands.
+    /// Where it stands, or stood when they left.
     pub head: Head,
-    /// What the member may do.
+    /// How they stand to it.
+    pub standing: Standing,
+    /// What they may do.
     pub role: Role,
-    /// The first message that the member may read.
-    pub visible_from: Seq,
+    /// What they may read.
+    pub visible: Visible,
     /// How many are in.
     pub member_count: u32,
     /// Who, unless they are many.
     pub members: Option<Vec<UserId>>,
-    /// How far the member has come.
+    /// How far they have come.
     pub marks: Marks,
+    /// How many messages they deleted for themselves: the reader of their rows fills it in.
+    pub hidden: u64,
     /// The other one of a direct conversation (oneself, of notes), and how far they have come.
     pub peer: Option<(UserId, Marks)>,
-    /// The newest message, where the member may read it.
+    /// The newest message, where they may read it.
     pub last: Option<Arc<Message>>,
+}
+
+impl View {
+    /// The same, for whoever may read.
+    ///
+    /// # Errors
+    /// `not_member` to those who stand outside.
+    pub fn readable(self) -> Result<Self, Error> {
+        match self.standing {
+            Standing::In | Standing::Left => Ok(self),
+            Standing::Outside => Err(outside()),
+        }
+    }
+}
+
+/// How far the members of a conversation have come with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts {
+    /// How many have received it.
+    pub received: usize,
+    /// How many have read it.
+    pub read: usize,
+    /// The first [`RECEIPTS_SHOWN_MAX`] members, and how far each has come.
+    pub members: Vec<(UserId, Marks)>,
+}
+
+/// How many members [`Receipts`] lists.
+const RECEIPTS_SHOWN_MAX: usize = 100;
+
+fn outside() -> Error {
+    Error::new(Code::NotMember, "you are not in this conversation: `join` lets you in")
 }
 
 impl State {
@@ -73,9 +122,11 @@ impl State {
             unstored: HashSet::new(),
             last: None,
             clients: None,
+            newest: HashMap::new(),
         };
         for message in &tail {
             state.raise_by_sending(message.sender, message.seq);
+            state.newest.insert(message.sender, message.client_id);
         }
         state.last = tail.into_iter().next_back().map(Arc::new);
         state.count_audience();
@@ -90,23 +141,75 @@ impl State {
     /// The member, if present.
     ///
     /// # Errors
-    /// `not_found` to strangers, as if the conversation did not exist; `not_member` to those who were in once.
+    /// `not_member` to those who were in once, and to all where the conversation is open; else `not_found`, as if it
+    /// did not exist.
     pub fn member(&self, user: UserId) -> Result<&Member, Error> {
         match self.members.get(&user) {
             Some(member) if member.present() => Ok(member),
             Some(_) => Err(Error::new(Code::NotMember, "you are no longer in this conversation")),
+            None if self.meta.open => Err(outside()),
             None => Err(Error::not_found()),
         }
     }
 
-    /// Whether that user may send here.
+    /// The member, present or not, and where the conversation stands for them.
     ///
     /// # Errors
-    /// See [`State::member`]; `read_only` to readers.
-    pub fn may_send(&self, user: UserId) -> Result<(), Error> {
-        match self.member(user)?.role {
-            Role::Reader => Err(Error::new(Code::ReadOnly, "readers cannot send here")),
-            _ => Ok(()),
+    /// See [`State::member`].
+    pub fn reader(&self, user: UserId) -> Result<(&Member, Head), Error> {
+        let Some(member) = self.members.get(&user) else {
+            return Err(if self.meta.open { outside() } else { Error::not_found() });
+        };
+        let head = member.left().map_or(self.head, |left| Head {
+            last_seq: left.seq,
+            last_rev: left.rev,
+            changed_at: left.at,
+            revised_at: left.at,
+        });
+        Ok((member, head))
+    }
+
+    /// What that member may read.
+    pub fn visible(&self, member: &Member) -> Visible {
+        Visible::of(member, self.meta.history, self.head)
+    }
+
+    /// Whether that is what the sender's newest message is called.
+    pub fn is_newest(&self, sender: UserId, client: ClientId) -> bool {
+        self.newest.get(&sender) == Some(&client)
+    }
+
+    /// Takes over a message that is durable.
+    pub fn sent(&mut self, message: Arc<Message>, changed_at: Ms) {
+        let changed_at = self.head.changed_at.max(changed_at);
+        self.head = Head { last_seq: message.seq, changed_at, revised_at: changed_at, ..self.head };
+        self.raise_by_sending(message.sender, message.seq);
+        self.newest.insert(message.sender, message.client_id);
+        self.last = Some(message);
+    }
+
+    /// Whether that may be sent here.
+    ///
+    /// # Errors
+    /// See [`State::member`]; `read_only` to readers; `invalid` where it refers to what is not there.
+    pub fn may_send(&self, draft: &Draft) -> Result<(), Error> {
+        let member = self.member(draft.sender.id)?;
+        if member.role == Role::Reader {
+            return Err(Error::new(Code::ReadOnly, "readers cannot send here"));
+        }
+        let Content { reply_to, thread, mentions, .. } = &draft.content;
+        if reply_to.is_none() && thread.is_none() && mentions.is_empty() {
+            return Ok(());
+        }
+        let visible = self.visible(member);
+        for (field, seq) in [("reply_to", reply_to), ("thread", thread)] {
+            if let Some(seq) = seq.filter(|seq| !visible.message(*seq)) {
+                return Err(Error::invalid(field, format!("no message {seq} is to be seen here")));
+            }
+        }
+        match mentions.iter().find(|user| self.member(**user).is_err()) {
+            Some(user) => Err(Error::invalid("mentions", format!("{user} is not in this conversation"))),
+            None => Ok(()),
         }
     }
 
@@ -137,8 +240,15 @@ impl State {
     }
 
     /// The marks that rose by sending; the caller stores them. They count as unstored until [`State::stored`].
-    pub fn unstored_marks(&self) -> Vec<(UserId, Marks)> {
-        self.unstored.iter().map(|user| (*user, self.marks(*user))).collect()
+    pub fn unstored_marks(&self, at: Ms) -> Vec<Rise> {
+        self.unstored.iter().map(|user| self.rise(*user, self.marks(*user), at)).collect()
+    }
+
+    /// A mark of that user, as it is to be stored.
+    pub fn rise(&self, user: UserId, to: Marks, at: Ms) -> Rise {
+        let direct = self.meta.kind == Kind::Direct;
+        let peer = self.audience.iter().copied().find(|other| direct && *other != user);
+        Rise { conversation: self.meta.id, user, peer, to, at }
     }
 
     /// These marks are durable; where they rose meanwhile, what they rose to is not.
@@ -148,16 +258,23 @@ impl State {
         }
     }
 
-    /// Takes over a change that is durable.
-    pub fn apply(&mut self, change: Change, head: Head) {
+    /// Takes over a change that is durable, with the revisions that it made.
+    pub fn apply(&mut self, change: Change, head: Head, revisions: &[Revision]) {
         self.head = head;
-        match change {
-            Change::Create { .. } => {}
-            Change::Invite { members, at_seq, .. } => {
-                for member in members {
-                    self.raise(member.user, Marks { received: at_seq, read: at_seq });
-                    self.members.insert(member.user, member);
-                }
+        if let Some(meta) = change.meta {
+            self.meta = Arc::new(meta);
+        }
+        for member in change.members {
+            if let Some(interval) = member.intervals.last().filter(|_| member.present()) {
+                self.raise(member.user, Marks { received: interval.after_seq, read: interval.after_seq });
+            }
+            self.members.insert(member.user, member);
+        }
+        if let Some(last) = &mut self.last {
+            let about = |revision: &&Revision| revision.what.message() == Some(last.seq);
+            if revisions.iter().any(|revision| about(&revision)) {
+                let last = Arc::make_mut(last);
+                revisions.iter().for_each(|revision| last.revise(revision));
             }
         }
         self.count_audience();
@@ -181,30 +298,51 @@ impl State {
         self.members.get(&user)
     }
 
+    /// How far the members who are in have come with a message, its sender left out.
+    pub fn receipts(&self, seq: Seq, sender: Option<UserId>) -> Receipts {
+        let others = || self.audience.iter().copied().filter(|user| Some(*user) != sender);
+        let count =
+            |reached: fn(Marks) -> Seq| others().filter(|user| reached(self.marks(*user)) >= seq).count();
+        Receipts {
+            received: count(|marks| marks.received),
+            read: count(|marks| marks.read),
+            members: others().take(RECEIPTS_SHOWN_MAX).map(|user| (user, self.marks(user))).collect(),
+        }
+    }
+
     /// The conversation as that user sees it.
     ///
     /// # Errors
-    /// See [`State::member`].
+    /// `not_found` to strangers, unless it is open.
     pub fn view(&self, user: UserId) -> Result<View, Error> {
-        let member = self.member(user)?;
-        let visible_from = match (self.meta.history, member.intervals.last()) {
-            (History::SinceJoin, Some(interval)) => interval.after_seq.next(),
-            _ => Seq(1),
+        let known = self.members.get(&user);
+        let (standing, head, role) = match known {
+            Some(member) if member.present() => (Standing::In, self.head, member.role),
+            Some(member) => (Standing::Left, self.reader(user)?.1, member.role),
+            // What joining would make of them.
+            None if self.meta.open => (Standing::Outside, self.head, Role::Member),
+            None => return Err(Error::not_found()),
         };
+        let visible = known.map(|member| self.visible(member)).unwrap_or_default();
+        let is_in = standing == Standing::In;
         let peer = (self.meta.kind == Kind::Direct).then(|| {
             let peer = self.audience.iter().copied().find(|other| *other != user).unwrap_or(user);
             (peer, self.marks(peer))
         });
+        // Whoever stands outside has nothing unread.
+        let none = Marks { received: head.last_seq, read: head.last_seq };
         Ok(View {
             meta: self.meta.clone(),
-            head: self.head,
-            role: member.role,
-            visible_from,
+            head,
+            standing,
+            role,
             member_count: self.audience.len() as u32,
-            members: (self.audience.len() <= MEMBERS_SHOWN_MAX).then(|| self.audience.to_vec()),
-            marks: self.marks(user),
+            members: (is_in && self.audience.len() <= MEMBERS_SHOWN_MAX).then(|| self.audience.to_vec()),
+            marks: if standing == Standing::Outside { none } else { self.marks(user) },
+            hidden: 0,
             peer,
-            last: self.last.clone().filter(|message| message.seq >= visible_from),
+            last: self.last.clone().filter(|message| is_in && visible.message(message.seq)),
+            visible,
         })
     }
 
@@ -218,10 +356,9 @@ impl State {
 mod tests {
     use super::*;
     use godwit_domain::{
-        conversation::Interval,
+        conversation::{History, Interval, Until},
         filter::Verdict,
-        id::{ClientId, ConversationId, Rev},
-        message::Content,
+        id::{ConversationId, Rev},
     };
 
     fn member(user: u128, after: u64, until: Option<u64>) -> Member {
@@ -232,7 +369,7 @@ mod tests {
             intervals: vec![Interval {
                 after_seq: Seq(after),
                 after_rev: Rev(0),
-                until: until.map(|seq| (Seq(seq), Rev(0))),
+                until: until.map(|seq| Until { seq: Seq(seq), rev: Rev(0), at: Ms(2) }),
             }],
         }
     }
@@ -247,6 +384,7 @@ mod tests {
             content: Content::text("hello"),
             via: None,
             verdict: Verdict::default(),
+            revised: None,
         }
     }
 
@@ -255,11 +393,13 @@ mod tests {
             id: ConversationId::from_u128(7),
             kind: Kind::Group,
             title: Some("team".into()),
+            avatar: None,
+            open: false,
             history,
             created_by: UserId::from_u128(1),
             created_at: Ms(1),
         };
-        let head = Head { last_seq: Seq(4), last_rev: Rev(3), changed_at: Ms(4) };
+        let head = Head { last_seq: Seq(4), last_rev: Rev(3), changed_at: Ms(4), revised_at: Ms(4) };
         let members = vec![member(1, 0, None), member(2, 4, None), member(3, 0, Some(2))];
         let marks = vec![(UserId::from_u128(1), Marks { received: Seq(3), read: Seq(2) })];
         State::new(Loaded { meta, head, members }, marks, vec![message(3, 1), message(4, 1)])
@@ -269,7 +409,7 @@ mod tests {
     fn marks_that_rose_by_sending_are_found_again_in_the_newest_messages() {
         let mut state = state(History::All);
         assert_eq!(state.marks(UserId::from_u128(1)), Marks { received: Seq(4), read: Seq(4) });
-        assert_eq!(state.unstored_marks().len(), 1);
+        assert_eq!(state.unstored_marks(Ms(9)).len(), 1);
         state.raise(UserId::from_u128(1), Marks { received: Seq(1), read: Seq(1) });
         assert_eq!(state.marks(UserId::from_u128(1)).read, Seq(4), "marks never fall");
     }
@@ -280,10 +420,10 @@ mod tests {
     fn a_mark_counts_as_unstored_until_just_that_mark_is_durable() {
         let mut state = state(History::All);
         let user = UserId::from_u128(1);
-        let on_its_way = state.unstored_marks();
+        let on_its_way = state.unstored_marks(Ms(9));
         assert!(state.unstored.contains(&user));
         state.raise_by_sending(user, Seq(5));
-        state.stored(user, on_its_way[0].1);
+        state.stored(user, on_its_way[0].to);
         assert!(state.unstored.contains(&user), "it rose meanwhile");
         state.stored(user, state.marks(user));
         assert!(state.unstored.is_empty());
@@ -301,8 +441,8 @@ mod tests {
     fn a_newcomer_sees_the_past_only_where_history_is_for_all() {
         let newcomer = UserId::from_u128(2);
         let view = state(History::All).view(newcomer).unwrap();
-        assert_eq!((view.visible_from, view.last.is_some()), (Seq(1), true));
+        assert_eq!((view.visible.message(Seq(1)), view.last.is_some()), (true, true));
         let view = state(History::SinceJoin).view(newcomer).unwrap();
-        assert_eq!((view.visible_from, view.last.is_some()), (Seq(5), false));
+        assert_eq!((view.visible.message(Seq(4)), view.last.is_some()), (false, false));
     }
 }

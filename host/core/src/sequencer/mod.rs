@@ -8,20 +8,27 @@
 mod shard;
 mod slot;
 mod conversation;
+mod visible;
+mod decide;
+mod revise;
+mod change;
 mod clients;
 mod storage;
 mod publish;
 mod card;
 
 pub use card::{Card, Cards};
-pub use conversation::View;
+pub use conversation::{Receipts, Standing, View};
+pub use decide::Wish;
+pub use revise::Deed;
 pub use storage::{direct, newcomer, unknown_user};
+pub use visible::Visible;
 
-use crate::{limits, metrics::Metrics, outbox::Reply, person::Judging, registry::Router};
+use crate::{changes::Changes, limits, metrics::Metrics, outbox::Reply, person::Judging, registry::Router};
 use godwit_domain::{
     conversation::{Member, Meta},
     filter::Verdict,
-    id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
+    id::{ClientId, ConversationId, Seq, SessionId, UserId},
     message::Content,
     tables,
     time::Clock,
@@ -50,6 +57,8 @@ pub struct Ports {
     pub router: Arc<dyn Router>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Times of change.
+    pub changes: Arc<Changes>,
     /// Counters.
     pub metrics: Metrics,
     /// Limits.
@@ -72,6 +81,8 @@ pub struct Draft {
     pub content: Content,
     /// Of the content as it was sent.
     pub content_hash: u64,
+    /// The sender's message that must have been accepted before.
+    pub after: Option<ClientId>,
     /// What the filters decided.
     pub verdict: Verdict,
     /// Why it takes no number. It goes through the shard all the same: a repeat of what was accepted gets its first
@@ -97,6 +108,28 @@ pub struct Mark {
     pub read: bool,
     /// Who waits.
     pub reply: Reply,
+}
+
+/// A change that someone asks for.
+pub struct Ask {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who.
+    pub by: UserId,
+    /// What the client calls it: of version 7, within its time.
+    pub client_id: Option<ClientId>,
+    /// What.
+    pub what: Wanted,
+    /// Who waits.
+    pub reply: Reply,
+}
+
+/// What a change is about.
+pub enum Wanted {
+    /// The members, their roles, or the conversation itself.
+    Members(Wish),
+    /// A message.
+    Message(Seq, Deed),
 }
 
 /// A conversation to open, unless it exists.
@@ -132,12 +165,16 @@ enum Command {
         opening: Box<Opening>,
         answer: Answer<View>,
     },
-    Invite {
+    Receipts {
         conversation: ConversationId,
-        by: UserId,
-        users: Vec<UserId>,
-        answer: Answer<Rev>,
+        user: UserId,
+        seq: Seq,
+        sender: Option<UserId>,
+        answer: Answer<Receipts>,
     },
+    Change(Box<Ask>),
+    /// A change of which storage has said that its client id is new.
+    New(Box<Ask>),
     Settle {
         done: oneshot::Sender<()>,
     },
@@ -157,7 +194,8 @@ impl Command {
             Self::Mark(mark) => Some(mark.conversation),
             Self::View { conversation, .. }
             | Self::Members { conversation, .. }
-            | Self::Invite { conversation, .. } => Some(*conversation),
+            | Self::Receipts { conversation, .. } => Some(*conversation),
+            Self::Change(ask) | Self::New(ask) => Some(ask.conversation),
             Self::Open { opening, .. } => Some(opening.meta.id),
             Self::Settle { .. } => None,
         }
@@ -203,10 +241,10 @@ impl Handle {
         self.command(mark.conversation, Command::Mark(mark)).await;
     }
 
-    /// The conversation as that user sees it.
+    /// The conversation as that user sees it, be it from outside where it is open.
     ///
     /// # Errors
-    /// `not_found`, `not_member`, or that of the store.
+    /// `not_found`, or that of the store.
     pub async fn view(&self, conversation: ConversationId, user: UserId) -> Result<View, Error> {
         self.ask(conversation, |answer| Command::View { conversation, user, answer }).await
     }
@@ -235,17 +273,23 @@ impl Handle {
         self.ask(conversation, |answer| Command::Open { opening: Box::new(opening), answer }).await
     }
 
-    /// Invites users (known to exist); those who are in already are passed over. The newest revision of the change.
+    /// Hands a change to its shard, which answers it with the number of its revision.
+    pub async fn change(&self, ask: Ask) {
+        self.command(ask.conversation, Command::Change(Box::new(ask))).await;
+    }
+
+    /// How far the members have come with message `seq`, its sender left out.
     ///
     /// # Errors
-    /// `not_found`, `not_member`, `forbidden`, `invalid` over the size of a group, or that of the store.
-    pub async fn invite(
+    /// `not_found`, `not_member`, or that of the store.
+    pub async fn receipts(
         &self,
         conversation: ConversationId,
-        by: UserId,
-        users: Vec<UserId>,
-    ) -> Result<Rev, Error> {
-        self.ask(conversation, |answer| Command::Invite { conversation, by, users, answer }).await
+        user: UserId,
+        seq: Seq,
+        sender: Option<UserId>,
+    ) -> Result<Receipts, Error> {
+        self.ask(conversation, |answer| Command::Receipts { conversation, user, seq, sender, answer }).await
     }
 
     /// Waits until everything that was handed in before is durable and answered, and marks are stored.

@@ -3,12 +3,16 @@
 //! Every member's every session gets every message; the session that asked has its reply instead.
 
 use super::{Mark, Ports, conversation::State, storage::Opened};
-use crate::{registry::Push, view};
+use crate::{
+    registry::{At, Push},
+    view,
+};
 use bytes::Bytes;
 use godwit_domain::{
-    conversation::{Marks, Revision},
+    conversation::{Head, Marks},
     id::{Seq, SessionId, UserId},
     message::Message,
+    revision::{Revision, What},
 };
 use godwit_protocol::{encode, object};
 use serde::Serialize;
@@ -22,7 +26,7 @@ pub fn message(state: &State, message: &Message, from: SessionId, ports: &Ports)
         frame: frame(false),
         own: own_devices.then(|| (message.sender, frame(true))),
         except: Some(from),
-        at: Some((message.conversation, message.seq)),
+        at: Some(At { head: head(state), seq: Some(message.seq) }),
     });
 }
 
@@ -48,7 +52,8 @@ pub fn receipt(state: &State, mark: &Mark, to: Marks, ports: &Ports) {
         at: ports.clock.now(),
     };
     let own = [mark.user];
-    let small = state.audience.len() <= ports.limits.receipts_above;
+    let is_in = state.member(mark.user).is_ok();
+    let small = is_in && state.audience.len() <= ports.limits.receipts_above;
     ports.router.route(Push {
         audience: if small { &state.audience } else { &own },
         frame: encode::push("receipt", &receipt).into(),
@@ -65,21 +70,41 @@ pub fn opened(opened: &Opened, ports: &Ports) {
     }
 }
 
-/// People who were invited: they are shown the conversation, then everyone hears of each.
-pub fn invited(state: &State, newcomers: &[UserId], revisions: &[Revision], ports: &Ports) {
-    for user in newcomers {
-        show(state, *user, None, None, ports);
-    }
+/// A change that happened: whom it lets in or out is shown the conversation, then all who may are told what happened,
+/// and the others where the conversation stands. Whoever goes hears of that last.
+pub fn changed(state: &State, before: &[UserId], revisions: &[Revision], ports: &Ports) {
     for revision in revisions {
-        let object = object::Revision::new(state.meta.id, revision);
+        if let What::Join { user, .. } | What::Leave { user, .. } | What::Role { user, .. } = &revision.what {
+            show(state, *user, None, None, ports);
+        }
+    }
+    let at = At { head: head(state), seq: None };
+    for revision in revisions {
+        let (mut told, spared): (Vec<_>, Vec<_>) = match revision.what.message() {
+            None => (state.audience.to_vec(), Vec::new()),
+            Some(_) => state.audience.iter().copied().partition(|user| may_see(state, *user, revision)),
+        };
+        told.extend(before.iter().filter(|user| !state.audience.contains(user)));
+        let object = object::Revision::new(state.meta.id, revision, None);
         ports.router.route(Push {
-            audience: &state.audience,
+            audience: &told,
             frame: encode::push("revision", &object).into(),
             own: None,
             except: None,
-            at: None,
+            at: Some(at),
         });
+        ports.router.spare(&spared, at.head);
     }
+}
+
+fn may_see(state: &State, user: UserId, revision: &Revision) -> bool {
+    state.known(user).is_some_and(|member| state.visible(member).revision(revision))
+}
+
+/// Where the conversation stands, as everyone is told.
+fn head(state: &State) -> object::Head {
+    let Head { last_seq, last_rev, changed_at, .. } = state.head;
+    object::Head { conversation: state.meta.id, last_seq, last_rev, updated_at: changed_at }
 }
 
 fn shown(state: &State, user: UserId, except: Option<SessionId>, opened: &Opened, ports: &Ports) {

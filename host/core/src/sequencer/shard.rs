@@ -5,24 +5,27 @@
 //! What happens to one conversation is in [`super::slot`].
 
 use super::{
-    Answer, Command, Mark, Ports,
+    Ask, Command, Mark, Ports,
+    change::Tried,
     clients::Filter,
     conversation::State,
     publish,
+    revise::Permitted,
     slot::{Batch, Entry, Slot},
     storage::Opened,
 };
+use crate::changes::Stamp;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use godwit_domain::{
-    conversation::{Change, Head, Marks, Revision},
-    id::{ConversationId, Rev, UserId},
+    conversation::Rise,
+    id::{ConversationId, Rev},
     message::Accepted,
     tables::Appended,
     waist,
 };
 use godwit_protocol::error::{Code, Error};
 use lru::LruCache;
-use std::{collections::HashSet, num::NonZeroUsize, time::Duration};
+use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands taken in one turn.
@@ -40,25 +43,20 @@ pub enum Done {
     Opened(ConversationId, Result<Option<Opened>, Error>),
     Clients(ConversationId, Result<Filter, waist::Error>),
     LookedUp(ConversationId, Result<Option<Accepted>, waist::Error>),
+    LookedUpAfter(ConversationId, Result<Option<Accepted>, waist::Error>),
     Appended(Vec<(Batch, Appended)>),
-    Invited(Box<Invited>),
-    Raised(Vec<Rise>, Result<(), waist::Error>),
-    Stored(Vec<(ConversationId, UserId, Marks)>, Result<(), waist::Error>),
-}
-
-/// An invitation that was carried out, or not.
-pub struct Invited {
-    pub conversation: ConversationId,
-    pub by: UserId,
-    pub change: Change,
-    pub answer: Answer<Rev>,
-    pub result: Result<Option<(Head, Vec<Revision>)>, waist::Error>,
+    Known(Box<Ask>, Result<Option<Rev>, waist::Error>),
+    Unplanned(ConversationId, Vec<Permitted>, waist::Error),
+    Changed(Box<Tried>),
+    Raised(Vec<Raising>, Result<(), waist::Error>),
+    Stored(Vec<Rise>, Arc<Stamp>, Result<(), waist::Error>),
 }
 
 /// A mark on its way to storage.
-pub struct Rise {
+pub struct Raising {
     pub mark: Mark,
-    pub to: Marks,
+    pub rise: Rise,
+    pub stamp: Arc<Stamp>,
 }
 
 /// What one turn of the loop puts in motion.
@@ -66,7 +64,15 @@ pub struct Turn<'a> {
     pub ports: &'a Ports,
     pub work: &'a FuturesUnordered<BoxFuture<'static, Done>>,
     pub appends: Vec<Batch>,
-    pub rises: Vec<Rise>,
+    pub raising: Vec<Raising>,
+    stamp: Option<Arc<Stamp>>,
+}
+
+impl Turn<'_> {
+    /// The time of change of what begins in this turn.
+    pub fn stamp(&mut self) -> Arc<Stamp> {
+        self.stamp.get_or_insert_with(|| Arc::new(self.ports.changes.begin())).clone()
+    }
 }
 
 /// One task's share of the conversations.
@@ -140,7 +146,13 @@ impl Shard {
 
     /// Lets every touched conversation go on as far as it can, then puts one round of writes in motion.
     fn turn(&mut self) {
-        let mut turn = Turn { ports: &self.ports, work: &self.work, appends: Vec::new(), rises: Vec::new() };
+        let mut turn = Turn {
+            ports: &self.ports,
+            work: &self.work,
+            appends: Vec::new(),
+            raising: Vec::new(),
+            stamp: None,
+        };
         for conversation in self.touched.drain(..) {
             if let Some(slot) = self.slots.get_mut(&conversation) {
                 slot.advance(conversation, &mut turn);
@@ -149,15 +161,10 @@ impl Shard {
                 }
             }
         }
-        let Turn { appends, rises, .. } = turn;
-        if !appends.is_empty() {
-            self.append(appends);
-        }
-        if !rises.is_empty() {
-            let tables = self.ports.conversations.clone();
-            let marks: Vec<_> =
-                rises.iter().map(|rise| (rise.mark.conversation, rise.mark.user, rise.to)).collect();
-            self.work.push(async move { Done::Raised(rises, tables.raise_marks(&marks).await) }.boxed());
+        let Turn { appends, raising, stamp, .. } = turn;
+        if let Some(stamp) = stamp {
+            self.append(appends, stamp.clone());
+            self.raise(raising, stamp);
         }
         self.evict();
         self.settle();
@@ -181,15 +188,37 @@ impl Shard {
         }
     }
 
-    fn append(&mut self, mut batches: Vec<Batch>) {
+    fn append(&mut self, mut batches: Vec<Batch>, stamp: Arc<Stamp>) {
+        if batches.is_empty() {
+            return;
+        }
         let tables = self.ports.conversations.clone();
         let appends: Vec<_> = batches.iter_mut().filter_map(|batch| batch.append.take()).collect();
         for append in &appends {
             self.ports.metrics.append_messages.observe(append.messages.len() as f64);
         }
         let work = async move {
-            let outcomes = tables.append(appends).await;
+            let outcomes = match stamp.secured().await {
+                Ok(()) => tables.append(appends).await,
+                Err(error) => vec![Appended::Refused(error); appends.len()],
+            };
             Done::Appended(batches.into_iter().zip(outcomes).collect())
+        };
+        self.work.push(work.boxed());
+    }
+
+    fn raise(&mut self, raising: Vec<Raising>, stamp: Arc<Stamp>) {
+        if raising.is_empty() {
+            return;
+        }
+        let tables = self.ports.conversations.clone();
+        let rises: Vec<_> = raising.iter().map(|raising| raising.rise).collect();
+        let work = async move {
+            let raised = async {
+                stamp.secured().await?;
+                tables.raise_marks(&rises).await
+            };
+            Done::Raised(raising, raised.await)
         };
         self.work.push(work.boxed());
     }
@@ -200,6 +229,7 @@ impl Shard {
                 let next =
                     self.with_slot(conversation, |slot, ports| slot.loaded(conversation, result, ports));
                 self.work.extend(next.flatten());
+                self.note_unstored(conversation);
             }
             Done::Opened(conversation, result) => {
                 self.with_slot(conversation, |slot, ports| slot.opened(result, ports));
@@ -214,22 +244,28 @@ impl Shard {
                 for (batch, outcome) in outcomes {
                     let conversation = batch.conversation;
                     self.with_slot(conversation, |slot, ports| slot.appended(batch, outcome, ports));
-                    let rose = self.slots.peek(&conversation).and_then(|slot| slot.state.as_ref());
-                    if rose.is_some_and(|state| !state.unstored.is_empty()) {
-                        self.unstored.insert(conversation);
-                    }
+                    self.note_unstored(conversation);
                 }
             }
-            Done::Invited(invited) => {
-                self.with_slot(invited.conversation, |slot, ports| slot.invited(*invited, ports));
+            Done::LookedUpAfter(conversation, result) => {
+                self.with_slot(conversation, |slot, ports| slot.looked_up_after(result, ports));
             }
-            Done::Raised(rises, result) => self.raised(rises, &result),
-            Done::Stored(marks, result) => {
+            Done::Known(ask, result) => {
+                self.with_slot(ask.conversation, |slot, ports| slot.known(ask, result, ports));
+            }
+            Done::Unplanned(conversation, asks, error) => {
+                self.with_slot(conversation, |slot, ports| slot.unplanned(asks, &error, ports));
+            }
+            Done::Changed(tried) => {
+                self.with_slot(tried.conversation, |slot, ports| slot.changed(*tried, ports));
+            }
+            Done::Raised(raising, result) => self.raised(raising, &result),
+            Done::Stored(rises, _stamp, result) => {
                 if let Err(error) = &result {
-                    tracing::warn!(%error, marks = marks.len(), "marks could not be stored and will be tried again");
+                    tracing::warn!(%error, marks = rises.len(), "marks could not be stored and will be tried again");
                     self.ports.metrics.store_failures.inc();
                 }
-                for (conversation, user, to) in marks {
+                for Rise { conversation, user, to, .. } in rises {
                     if let Some(state) =
                         self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut())
                     {
@@ -245,6 +281,14 @@ impl Shard {
         }
     }
 
+    /// Has the marks of the conversation stored soon, where some rose by sending.
+    fn note_unstored(&mut self, conversation: ConversationId) {
+        let state = self.slots.peek(&conversation).and_then(|slot| slot.state.as_ref());
+        if state.is_some_and(|state| !state.unstored.is_empty()) {
+            self.unstored.insert(conversation);
+        }
+    }
+
     /// The slot of a conversation that was busy, which is over now.
     fn with_slot<T>(
         &mut self,
@@ -257,12 +301,13 @@ impl Shard {
         Some(then(slot, &self.ports))
     }
 
-    fn raised(&mut self, rises: Vec<Rise>, result: &Result<(), waist::Error>) {
-        for Rise { mark, to } in rises {
+    fn raised(&mut self, raising: Vec<Raising>, result: &Result<(), waist::Error>) {
+        for Raising { mark, rise, stamp } in raising {
             if let Err(error) = result {
                 mark.reply.error(&Error::from(error.clone()));
                 continue;
             }
+            let to = rise.to;
             let slot = self.slots.get_mut(&mark.conversation);
             let Some(state) = slot.and_then(|slot| slot.state.as_mut()) else {
                 mark.reply.ok(&publish::marked(to));
@@ -275,24 +320,29 @@ impl Shard {
                 publish::receipt(state, &mark, to, &self.ports);
             }
             mark.reply.ok(&publish::marked(to));
+            drop(stamp);
         }
     }
 
     fn store_unstored(&mut self) {
-        let mut marks = Vec::new();
+        let stamp = Arc::new(self.ports.changes.begin());
+        let mut rises = Vec::new();
         for conversation in self.unstored.drain() {
             if let Some(state) = self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut()) {
-                let unstored = state.unstored_marks();
-                marks.extend(unstored.into_iter().map(|(user, to)| (conversation, user, to)));
+                rises.extend(state.unstored_marks(stamp.at()));
             }
         }
-        if marks.is_empty() {
+        if rises.is_empty() {
             return;
         }
         let tables = self.ports.conversations.clone();
         let work = async move {
-            let result = tables.raise_marks(&marks).await;
-            Done::Stored(marks, result)
+            let stored = async {
+                stamp.secured().await?;
+                tables.raise_marks(&rises).await
+            };
+            let result = stored.await;
+            Done::Stored(rises, stamp, result)
         };
         self.work.push(work.boxed());
     }
@@ -319,7 +369,8 @@ pub fn refuse(command: Command, error: Error) {
         Command::Mark(mark) => mark.reply.error(&error),
         Command::View { answer, .. } | Command::Open { answer, .. } => drop(answer.send(Err(error))),
         Command::Members { answer, .. } => drop(answer.send(Err(error))),
-        Command::Invite { answer, .. } => drop(answer.send(Err(error))),
+        Command::Receipts { answer, .. } => drop(answer.send(Err(error))),
+        Command::Change(ask) | Command::New(ask) => ask.reply.error(&error),
         Command::Settle { .. } => {}
     }
 }

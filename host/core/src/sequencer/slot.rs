@@ -8,25 +8,24 @@ use super::{
     clients::Filter,
     conversation::State,
     publish,
-    shard::{Done, Invited, Rise, Turn, refuse, refuse_batch},
+    shard::{Done, Raising, Turn, refuse, refuse_batch},
     storage::{self, Opened},
 };
+use crate::changes::Stamp;
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
-    conversation::{Change, Head, Kind, Marks, Role},
-    id::{ConversationId, UserId},
+    conversation::Marks,
+    id::ConversationId,
     message::{Accepted, Content, Message},
     tables::{Append, Appended},
+    time::Ms,
     waist,
 };
 use godwit_protocol::{
     error::{Code, Error},
     object,
 };
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Messages that one append may carry.
 const BATCH_MAX: usize = 1024;
@@ -49,6 +48,8 @@ pub struct Batch {
     pub append: Option<Append>,
     /// In the order of arrival.
     pub entries: Vec<Entry>,
+    /// Held until what was appended has been told.
+    pub stamp: Option<Arc<Stamp>>,
 }
 
 /// What becomes of a draft when its batch is durable.
@@ -65,6 +66,8 @@ enum Stop {
     Clients,
     /// Storage must say what this client id was answered.
     LookUp,
+    /// Storage must say whether what `after` names was accepted.
+    LookUpAfter,
 }
 
 impl Slot {
@@ -84,7 +87,7 @@ impl Slot {
         if self.busy {
             return;
         }
-        let mut batch = Batch { conversation, append: None, entries: Vec::new() };
+        let mut batch = Batch { conversation, append: None, entries: Vec::new(), stamp: None };
         while let Some(command) = self.waiting.pop_front() {
             let Some(state) = &mut self.state else {
                 self.waiting.push_front(command);
@@ -116,25 +119,23 @@ impl Slot {
                 Command::Open { opening, answer } => {
                     drop(answer.send(state.view(opening.meta.created_by)));
                 }
-                Command::Invite { .. } if batch.append.is_some() => {
+                Command::Receipts { user, seq, sender, answer, .. } => {
+                    drop(answer.send(state.member(user).map(|_| state.receipts(seq, sender))));
+                }
+                Command::Change(_) | Command::New(_) if batch.append.is_some() => {
                     self.waiting.push_front(command);
                     break;
                 }
-                Command::Invite { by, users, answer, .. } => {
-                    match invitation(state, by, &users, turn.ports) {
-                        Ok(Some(change)) => {
-                            let head = state.head;
-                            self.busy = true;
-                            let (tables, at) = (turn.ports.conversations.clone(), turn.ports.clock.now());
-                            let work = async move {
-                                let result = tables.change(conversation, Some(head), &change, at).await;
-                                Done::Invited(Box::new(Invited { conversation, by, change, answer, result }))
-                            };
-                            turn.work.push(work.boxed());
-                            break;
-                        }
-                        Ok(None) => drop(answer.send(Ok(state.head.last_rev))),
-                        Err(error) => drop(answer.send(Err(error))),
+                Command::Change(ask) => {
+                    self.change(ask, false, turn);
+                    if self.busy {
+                        break;
+                    }
+                }
+                Command::New(ask) => {
+                    self.change(ask, true, turn);
+                    if self.busy {
+                        break;
                     }
                 }
                 Command::Settle { .. } => {}
@@ -167,6 +168,17 @@ impl Slot {
                 let work = async move {
                     let now = ports.clock.now();
                     Done::Clients(conversation, storage::clients(&ports, conversation, head, now).await)
+                };
+                turn.work.push(work.boxed());
+            }
+            Stop::LookUpAfter => {
+                let Some(Command::Send(draft) | Command::Fresh(draft)) = self.waiting.front() else { return };
+                let Some(after) = draft.after else { return };
+                let sender = draft.sender.id;
+                self.busy = true;
+                let work = async move {
+                    let found = storage::accepted(&ports, conversation, head, sender, after).await;
+                    Done::LookedUpAfter(conversation, found)
                 };
                 turn.work.push(work.boxed());
             }
@@ -300,13 +312,35 @@ impl Slot {
         }
     }
 
+    /// Storage has said whether what the first draft comes after was accepted.
+    pub fn looked_up_after(&mut self, result: Result<Option<Accepted>, waist::Error>, ports: &Ports) {
+        let mut draft = match self.waiting.pop_front() {
+            Some(Command::Send(draft) | Command::Fresh(draft)) => draft,
+            Some(other) => return self.waiting.push_front(other),
+            None => return,
+        };
+        match result {
+            Ok(found) => {
+                draft.after = None;
+                draft.refusal = draft.refusal.or(found.is_none().then(out_of_turn));
+                self.waiting.push_front(Command::Fresh(draft));
+            }
+            Err(error) => {
+                ports.metrics.store_failures.inc();
+                tracing::error!(%error, conversation = %draft.conversation, "a client id could not be looked up");
+                draft.reply.error(&error.into());
+            }
+        }
+    }
+
     /// A batch is durable, or not.
     pub fn appended(&mut self, batch: Batch, outcome: Appended, ports: &Ports) {
         match outcome {
             Appended::Yes => {
+                let changed_at = batch.stamp.as_ref().map_or(Ms::default(), |stamp| stamp.at());
                 for entry in batch.entries {
                     match entry {
-                        Entry::Accept { draft, message } => self.accepted(*draft, message, ports),
+                        Entry::Accept { draft, message } => self.accepted(*draft, message, changed_at, ports),
                         Entry::Refuse { draft, error } => draft.reply.error(&error),
                     }
                 }
@@ -345,47 +379,13 @@ impl Slot {
         }
     }
 
-    fn accepted(&mut self, draft: Draft, message: Arc<Message>, ports: &Ports) {
+    fn accepted(&mut self, draft: Draft, message: Arc<Message>, changed_at: Ms, ports: &Ports) {
         ports.metrics.messages.inc();
         let (conversation, seq, sent_at) = (message.conversation, message.seq, message.sent_at);
         draft.reply.ok(&object::Sent { conversation, seq, sent_at, duplicate: false });
         if let Some(state) = &mut self.state {
-            state.head = Head { last_seq: seq, changed_at: state.head.changed_at.max(sent_at), ..state.head };
-            state.raise_by_sending(message.sender, seq);
+            state.sent(message.clone(), changed_at);
             publish::message(state, &message, draft.session, ports);
-            state.last = Some(message);
-        }
-    }
-
-    /// People were invited, or not.
-    pub fn invited(&mut self, invited: Invited, ports: &Ports) {
-        let Invited { conversation, by, change, answer, result } = invited;
-        match (result, &mut self.state) {
-            (Ok(Some((head, revisions))), Some(state)) => {
-                let newcomers: Vec<_> = match &change {
-                    Change::Invite { members, .. } => members.iter().map(|member| member.user).collect(),
-                    Change::Create { .. } => Vec::new(),
-                };
-                state.apply(change, head);
-                ports.cards.put(conversation, state.card());
-                publish::invited(state, &newcomers, &revisions, ports);
-                drop(answer.send(Ok(head.last_rev)));
-            }
-            (Ok(_), state) => {
-                *state = None;
-                let users = match change {
-                    Change::Invite { members, .. } => members.iter().map(|member| member.user).collect(),
-                    Change::Create { .. } => Vec::new(),
-                };
-                self.waiting.push_front(Command::Invite { conversation, by, users, answer });
-            }
-            (Err(error), state) => {
-                ports.metrics.store_failures.inc();
-                tracing::error!(%error, %conversation, "an invitation was not carried out");
-                // How far it came is found by loading again, which finishes it.
-                *state = None;
-                drop(answer.send(Err(error.into())));
-            }
         }
     }
 
@@ -406,22 +406,33 @@ fn gather(
     mut draft: Box<Draft>,
     check: bool,
     batch: &mut Batch,
-    turn: &Turn<'_>,
+    turn: &mut Turn<'_>,
 ) -> Result<(), (Box<Draft>, Stop)> {
     let made_at = draft.client_id.made_at().unwrap_or_default();
     let now = turn.ports.clock.now();
-    let (head, next_sent_at, allowed) =
-        (state.head, state.next_sent_at(now), state.may_send(draft.sender.id));
+    let (head, next_sent_at, allowed) = (state.head, state.next_sent_at(now), state.may_send(&draft));
+    let newest = draft.after.is_some_and(|after| state.is_newest(draft.sender.id, after));
     let Some(clients) = &mut state.clients else { return Err((draft, Stop::Clients)) };
     if check && clients.may_contain(draft.sender.id, draft.client_id, made_at) {
         return Err((draft, Stop::LookUp));
+    }
+    let gathered = batch.append.as_ref().map_or(&[][..], |append| &append.messages);
+    if let Some(after) = draft.after.filter(|_| draft.refusal.is_none()) {
+        let sender = draft.sender.id;
+        let here =
+            |(message, _): &(Arc<Message>, u64)| message.sender == sender && message.client_id == after;
+        if !newest && !gathered.iter().any(here) {
+            if clients.may_contain(sender, after, after.made_at().unwrap_or_default()) {
+                return Err((draft, Stop::LookUpAfter));
+            }
+            draft.refusal = Some(out_of_turn());
+        }
     }
     let refusal = draft.refusal.take();
     if let Some(error) = refusal.or(allowed.err()) {
         batch.entries.push(Entry::Refuse { draft, error });
         return Ok(());
     }
-    let gathered = batch.append.as_ref().map_or(&[][..], |append| &append.messages);
     let last = gathered.last().map(|(last, _)| last);
     let seq = last.map_or(head.last_seq, |last| last.seq).next();
     let bucket_end = turn.ports.conversations.bucket_end(head.last_seq.next());
@@ -439,25 +450,27 @@ fn gather(
         content: std::mem::replace(&mut draft.content, Content::text(String::new())),
         via: None,
         verdict: std::mem::take(&mut draft.verdict),
+        revised: None,
     });
+    let stamp = batch.stamp.get_or_insert_with(|| turn.stamp());
     let append = batch.append.get_or_insert_with(|| Append {
         conversation: draft.conversation,
         head,
-        changed_at: head.changed_at,
+        changed_at: head.changed_at.max(stamp.at()),
         messages: Vec::new(),
     });
-    append.changed_at = append.changed_at.max(sent_at);
     append.messages.push((message.clone(), draft.content_hash));
     batch.entries.push(Entry::Accept { draft, message });
     Ok(())
 }
 
 fn begin_mark(state: &State, mark: Mark, turn: &mut Turn<'_>) {
-    if let Err(error) = state.member(mark.user) {
-        return mark.reply.error(&error);
-    }
+    let head = match state.reader(mark.user) {
+        Ok((_, head)) => head,
+        Err(error) => return mark.reply.error(&error),
+    };
     let before = state.marks(mark.user);
-    let seq = mark.seq.min(state.head.last_seq);
+    let seq = mark.seq.min(head.last_seq);
     let to = Marks {
         received: before.received.max(seq),
         read: if mark.read { before.read.max(seq) } else { before.read },
@@ -466,38 +479,12 @@ fn begin_mark(state: &State, mark: Mark, turn: &mut Turn<'_>) {
     if to == before && !state.unstored.contains(&mark.user) {
         return mark.reply.ok(&publish::marked(to));
     }
-    turn.rises.push(Rise { mark, to });
+    let stamp = turn.stamp();
+    let rise = state.rise(mark.user, to, stamp.at());
+    turn.raising.push(Raising { mark, rise, stamp });
 }
 
-/// The change that an invitation asks for; `None` where everyone is in already.
-fn invitation(state: &State, by: UserId, users: &[UserId], ports: &Ports) -> Result<Option<Change>, Error> {
-    let member = state.member(by)?;
-    if state.meta.kind == Kind::Direct {
-        return Err(Error::invalid("conversation", "nobody can be invited into a direct conversation"));
-    }
-    if member.role < Role::Admin {
-        return Err(Error::new(Code::Forbidden, "admins and owners invite, you are neither"));
-    }
-    let Head { last_seq, last_rev, .. } = state.head;
-    let now = ports.clock.now();
-    let mut seen = HashSet::new();
-    let outside =
-        |user: &&UserId| seen.insert(**user) && state.known(**user).is_none_or(|known| !known.present());
-    let members: Vec<_> = users
-        .iter()
-        .filter(outside)
-        .map(|user| {
-            let mut member = storage::newcomer(*user, Role::Member, last_seq, last_rev, now);
-            if let Some(known) = state.known(*user) {
-                member.intervals.splice(0..0, known.intervals.iter().copied());
-            }
-            member
-        })
-        .collect();
-    let count = state.audience.len() + members.len();
-    if count > ports.limits.members_max {
-        let text = format!("the group would have {count} members, the limit is {}", ports.limits.members_max);
-        return Err(Error::invalid("users", text));
-    }
-    Ok((!members.is_empty()).then_some(Change::Invite { by, members, at_seq: last_seq }))
+fn out_of_turn() -> Error {
+    let text = "the message that this one comes `after` was not accepted";
+    Error::new(Code::OutOfTurn, text).field("after")
 }

@@ -5,10 +5,12 @@ use super::{
     clients::{Filter, LOOK_BACK_MS},
     conversation::{State, TAIL},
 };
+use crate::changes::Stamp;
 use godwit_domain::{
-    conversation::{Change, Head, History, Interval, Kind, Member, Meta, Role, direct_id},
+    conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
     id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
     message::Accepted,
+    revision::{Change, Revised, What},
     tables::Loaded,
     time::Ms,
     user::User,
@@ -41,20 +43,33 @@ pub struct Opened {
     /// As in [`Opening::users`].
     pub users: Vec<Arc<User>>,
     pub session: SessionId,
+    /// Held until it has been told.
+    pub _stamp: Stamp,
 }
 
 /// Makes the conversation; `None` where it came to be meanwhile.
 pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Error> {
     let Opening { meta, members, users, session } = opening;
-    let (conversation, at) = (meta.id, meta.created_at);
-    let change = Change::Create { meta, members };
-    let Some((head, _)) = ports.conversations.change(conversation, None, &change, at).await? else {
+    let stamp = ports.changes.begin();
+    stamp.secured().await?;
+    let conversation = meta.id;
+    let join = |member: &Member| Revised {
+        by: meta.created_by,
+        what: What::Join { user: member.user, role: member.role },
+        client_id: None,
+    };
+    let revisions = match meta.kind {
+        Kind::Direct => Vec::new(),
+        Kind::Group | Kind::Channel => members.iter().map(join).collect(),
+    };
+    let change = Change { revisions, meta: Some(meta), members };
+    let changed = ports.conversations.change(conversation, None, &change, stamp.at()).await?;
+    let (Some((head, _)), Change { meta: Some(meta), members, .. }) = (changed, change) else {
         return Ok(None);
     };
-    let Change::Create { meta, members } = change else { return Ok(None) };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
-    Ok(Some(Opened { state, users, session }))
+    Ok(Some(Opened { state, users, session, _stamp: stamp }))
 }
 
 /// What opens the direct conversation of a sender with a peer who is known by id alone.
@@ -90,6 +105,8 @@ pub fn direct(user: &Arc<User>, peer: &Arc<User>, session: SessionId, now: Ms) -
         id: direct_id(user.id, peer.id),
         kind: Kind::Direct,
         title: None,
+        avatar: None,
+        open: false,
         history: History::All,
         created_by: user.id,
         created_at: now,
@@ -125,4 +142,16 @@ pub async fn accepted(
 ) -> Result<Option<Accepted>, waist::Error> {
     let opened_before = client.made_at().unwrap_or_default().minus(LOOK_BACK_MS);
     ports.conversations.accepted(conversation, head, sender, client, opened_before).await
+}
+
+/// What this client id of a change was answered before.
+pub async fn revised(
+    ports: &Ports,
+    conversation: ConversationId,
+    head: Head,
+    by: UserId,
+    client: ClientId,
+) -> Result<Option<Rev>, waist::Error> {
+    let opened_before = client.made_at().unwrap_or_default().minus(LOOK_BACK_MS);
+    ports.conversations.revised(conversation, head, by, client, opened_before).await
 }

@@ -6,14 +6,17 @@
 
 mod ask;
 mod send;
+mod change;
+mod listing;
+pub mod cursor;
+pub mod resume;
 
 use crate::{
     host::Host,
     outbox::{Busy, Outbox, Reply},
     person::{Bucket, Person},
     registry::Entry,
-    sequencer,
-    view::{self, Place},
+    sequencer, view,
 };
 use godwit_domain::{
     id::{LoginId, SessionId},
@@ -24,10 +27,12 @@ use godwit_protocol::{
     encode,
     error::{Close, Code, Error},
     frame, object,
-    request::{self, Connect, Incoming, Mark, Renew, Request},
+    request::{self, Connect, Incoming, Mark, Renew, Request, Whom},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use uuid::Uuid;
+
+use self::{change::Change, resume::Beginning};
 
 /// The longest name that a device may give itself, in bytes.
 const DEVICE_ID_BYTES_MAX: usize = 200;
@@ -141,6 +146,16 @@ impl Session {
                 }
                 self.overruns = 0;
             }
+            Request::Edit(edit) => self.change(Change::Edit(edit), reply).await,
+            Request::Delete(delete) if delete.r#for == Whom::Everyone => {
+                self.change(Change::Delete(delete), reply).await;
+            }
+            Request::React(react) => self.change(Change::React(react), reply).await,
+            Request::Remove(remove) => self.change(Change::Remove(remove), reply).await,
+            Request::Join(join) => self.change(Change::Join(join), reply).await,
+            Request::Leave(leave) => self.change(Change::Leave(leave), reply).await,
+            Request::SetRole(set) => self.change(Change::SetRole(set), reply).await,
+            Request::Update(update) => self.change(Change::Update(update), reply).await,
             Request::Received(mark) => self.mark(mark, false, reply).await,
             Request::Read(mark) => self.mark(mark, true, reply).await,
             request => {
@@ -161,6 +176,11 @@ impl Session {
         if self.overruns > max { Err(Close::TooManyRequests) } else { Ok(()) }
     }
 
+    async fn change(&self, change: Change, reply: Reply) {
+        let Some(connected) = &self.connected else { return };
+        change::begin(&self.host, connected, change, reply).await;
+    }
+
     async fn mark(&self, mark: Mark, read: bool, reply: Reply) {
         let Some(connected) = &self.connected else { return };
         let Mark { conversation, seq } = mark;
@@ -171,21 +191,23 @@ impl Session {
 
     async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
         match self.try_connect(connect).await {
-            Ok((connected, listed)) => {
+            Ok((connected, beginning)) => {
+                let Beginning { cursor, recovered, shown, next } = beginning;
                 let covered: HashMap<_, _> =
-                    listed.iter().map(|(view, _)| (view.meta.id, view.head.last_seq)).collect();
+                    shown.iter().map(|(view, _)| (view.meta.id, view.head.last_seq)).collect();
                 let user = &connected.user;
                 let conversations =
-                    listed.iter().map(|(view, peer)| view::object(view, user.id, peer.as_deref())).collect();
+                    shown.iter().map(|(view, peer)| view::object(view, user.id, peer.as_deref())).collect();
                 let answer = object::Connected {
                     user: object::User::from(&**user),
                     session: connected.entry.id,
                     epoch: &self.host.parts.epoch,
-                    cursor: cursor(self.host.parts.clock.now()),
-                    recovered: false,
+                    cursor: cursor.to_string(),
+                    recovered,
                     conversations,
                     contacts: [],
                     held: [],
+                    next: next.map(|place| place.to_string()),
                 };
                 reply.connected(&answer, &covered);
                 self.host.parts.metrics.sessions.inc();
@@ -201,10 +223,7 @@ impl Session {
     }
 
     /// Registers behind a shut gate, then reads: nothing that happens in between is missed.
-    async fn try_connect(
-        &self,
-        connect: Connect,
-    ) -> Result<(Connected, Vec<(sequencer::View, Option<Arc<User>>)>), Error> {
+    async fn try_connect(&self, connect: Connect) -> Result<(Connected, Beginning), Error> {
         let device = connect.device.id.len();
         if !(1..=DEVICE_ID_BYTES_MAX).contains(&device) {
             let text = format!("device id of {device} bytes, the limit is 1 to {DEVICE_ID_BYTES_MAX}");
@@ -228,13 +247,14 @@ impl Session {
             // Asked again now that ends of logins are heard: one that came in between is not missed.
             let principal = accounts.authenticate(&connect.token).await?;
             let ends = self.end_of(principal.login, principal.expires_at).await?;
-            let (listed, _) = ask::list(&self.host, principal.user.id, None::<Place>, window).await?;
-            Ok((ends, listed))
+            let beginning =
+                resume::begin(&self.host, principal.user.id, connect.resume.as_ref(), window).await?;
+            Ok((ends, beginning))
         };
         match read.await {
-            Ok((ends, listed)) => {
+            Ok((ends, beginning)) => {
                 let person = self.host.people.get(entry.user);
-                Ok((Connected { entry, user: principal.user, person, ends }, listed))
+                Ok((Connected { entry, user: principal.user, person, ends }, beginning))
             }
             Err(error) => {
                 self.host.parts.registry.remove(&entry);
@@ -318,9 +338,4 @@ impl Drop for Session {
             self.host.parts.metrics.sessions.dec();
         }
     }
-}
-
-/// Where a later connection may resume: the time up to which this one was told everything.
-fn cursor(now: Ms) -> String {
-    format!("{:x}", now.0)
 }

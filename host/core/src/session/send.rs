@@ -24,6 +24,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 const CLIENT_ID_AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How far ahead of the host's clock a client id may be, in milliseconds.
 const CLIENT_ID_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
+/// How many people a message may mention.
+const MENTIONS_MAX: usize = 100;
 
 /// Checks, judges and hands on one send; whether the sender went beyond its rate.
 pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: Reply) -> bool {
@@ -53,7 +55,13 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
         session: connected.entry.id,
         client_id: send.client_id,
         content_hash: content_hash(&send),
-        content: Content::text(send.body),
+        after: send.after,
+        content: Content {
+            reply_to: send.reply_to,
+            thread: send.thread,
+            mentions: send.mentions,
+            ..Content::text(send.body)
+        },
         verdict: Verdict::default(),
         refusal,
         reply,
@@ -97,55 +105,108 @@ fn check_content(send: &Send, body_bytes_max: usize) -> Result<(), Error> {
     if send.kind.is_some_and(|kind| kind != message::Kind::Text) {
         return Err(Error::invalid("kind", "`kind` must be `text`"));
     }
-    if send.body.is_empty() {
+    if send.mentions.len() > MENTIONS_MAX {
+        let text = format!("{} mentions, the limit is {MENTIONS_MAX}", send.mentions.len());
+        return Err(Error::invalid("mentions", text));
+    }
+    check_body(&send.body, body_bytes_max)
+}
+
+/// Whether a text is one.
+pub fn check_body(body: &str, bytes_max: usize) -> Result<(), Error> {
+    if body.is_empty() {
         return Err(Error::invalid("body", "`body` is empty"));
     }
-    let bytes = send.body.len();
-    if bytes > body_bytes_max {
-        let text = format!("`body` has {bytes} bytes, the limit is {body_bytes_max}");
+    let bytes = body.len();
+    if bytes > bytes_max {
+        let text = format!("`body` has {bytes} bytes, the limit is {bytes_max}");
         return Err(Error::new(Code::TooLarge, text).field("body"));
     }
     Ok(())
 }
 
 /// Tells contents apart as they were sent, for as long as a client id is remembered: stored, so it must stay the same
-/// in every version of the host. What later kinds of content add is hashed after the body.
+/// in every version of the host. What later kinds of content add is hashed after what there is.
 fn content_hash(send: &Send) -> u64 {
-    xxh3_64_with_seed(send.body.as_bytes(), send.kind.unwrap_or(message::Kind::Text) as u64)
+    let hash = xxh3_64_with_seed(send.body.as_bytes(), send.kind.unwrap_or(message::Kind::Text) as u64);
+    if send.reply_to.is_none() && send.thread.is_none() && send.mentions.is_empty() {
+        return hash;
+    }
+    let mut refers = Vec::with_capacity(16 + 16 * send.mentions.len());
+    for seq in [send.reply_to, send.thread] {
+        refers.extend(seq.unwrap_or_default().0.to_be_bytes());
+    }
+    refers.extend(send.mentions.iter().flat_map(|user| *user.as_bytes()));
+    xxh3_64_with_seed(&refers, hash)
 }
 
 async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mut Draft, now: Ms) {
     let body_hash = (draft.content.kind != message::Kind::Encrypted).then_some(draft.content_hash);
-    let mut activity = connected.person.attempt(now, draft.conversation, body_hash);
-    let standing = standing(host, draft.conversation, connected.user.id, draft.to).await;
-    let (place, role, member_since) = match standing {
-        Ok(standing) => standing,
+    let scene = match scene(host, connected, draft.conversation, draft.to, body_hash, now).await {
+        Ok(scene) => scene,
         Err(error) => {
             draft.refusal = Some(error);
             return;
         }
     };
-    activity = Activity { member_since, ..activity };
-    let scene = Scene {
+    let content = std::mem::replace(&mut draft.content, Content::text(String::new()));
+    let (judgement, verdict) = chain.judge(&scene, content).await;
+    draft.verdict = verdict;
+    match allowed(judgement) {
+        Ok(content) => draft.content = content,
+        Err(error) => draft.refusal = Some(error),
+    }
+}
+
+/// The text of an edit as the filters leave it.
+///
+/// # Errors
+/// Why it may not be, as for a message.
+pub async fn judge_edit(
+    host: &Host,
+    connected: &Connected,
+    conversation: ConversationId,
+    body: String,
+) -> Result<String, Error> {
+    let chain = host.parts.filters.pin();
+    if chain.is_empty() {
+        return Ok(body);
+    }
+    let scene = scene(host, connected, conversation, None, None, host.parts.clock.now()).await?;
+    let (judgement, _) = chain.judge(&scene, Content::text(body)).await;
+    Ok(allowed(judgement)?.body)
+}
+
+/// What filters are told beside the content.
+async fn scene(
+    host: &Host,
+    connected: &Connected,
+    conversation: ConversationId,
+    to: Option<UserId>,
+    body_hash: Option<u64>,
+    now: Ms,
+) -> Result<Scene, Error> {
+    let activity = connected.person.attempt(now, conversation, body_hash);
+    let (place, role, member_since) = standing(host, conversation, connected.user.id, to).await?;
+    Ok(Scene {
         now,
         conversation: Some(place),
         sender: connected.user.clone(),
         sender_role: Some(role),
-        activity,
+        activity: Activity { member_since, ..activity },
         via: None,
-    };
-    let content = std::mem::replace(&mut draft.content, Content::text(String::new()));
-    let (judgement, verdict) = chain.judge(&scene, content).await;
-    draft.verdict = verdict;
+    })
+}
+
+/// The content that may be numbered.
+fn allowed(judgement: Judgement) -> Result<Content, Error> {
     match judgement {
-        Judgement::Allow(content) => draft.content = content,
-        Judgement::Reject { reason, .. } => {
-            draft.refusal = Some(Error::new(Code::Moderated, reason.text).field(reason.code));
-        }
+        Judgement::Allow(content) => Ok(content),
+        Judgement::Reject { reason, .. } => Err(Error::new(Code::Moderated, reason.text).field(reason.code)),
         Judgement::Failed { plugin, hook, how } => {
             let (hook, how) = (hook.name(), how.name());
             let text = format!("the plugin `{plugin}` could not judge this ({hook}: {how}); try again");
-            draft.refusal = Some(Error::new(Code::Unavailable, text).field(plugin));
+            Err(Error::new(Code::Unavailable, text).field(plugin))
         }
     }
 }

@@ -198,6 +198,8 @@ impl House {
             epoch: "test".into(),
             conversations: tables.clone(),
             account_tables: tables.clone(),
+            changes: godwit_core::changes::Changes::start(clock.clone(), tables.clone()).await.unwrap(),
+            resume: godwit_core::session::resume::Options::default(),
             plugin_tables: tables,
             accounts: accounts.clone(),
             registry: sessions,

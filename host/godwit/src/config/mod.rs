@@ -34,6 +34,8 @@ pub struct Settings {
     pub auth: godwit_core::accounts::Options,
     /// What clients may ask.
     pub limits: godwit_core::limits::Options,
+    /// Devices that come back.
+    pub resume: godwit_core::session::resume::Options,
     /// Listeners and sockets.
     pub gateway: godwit_gateway::Options,
     /// The embedded store.

@@ -1,0 +1,249 @@
+//! How a slot carries out changes: of members and of the conversation one at a time, of messages many at once.
+
+use super::{
+    Ask, Command, Ports, Wanted,
+    conversation::State,
+    decide::{Scene, decide},
+    publish,
+    revise::{self, Outcomes, Permitted},
+    shard::{Done, Turn},
+    slot::Slot,
+    storage,
+};
+use crate::changes::Stamp;
+use futures_util::FutureExt;
+use godwit_domain::{
+    conversation::{Head, Kind, Role},
+    id::{ConversationId, Rev},
+    revision::{Change, Revision},
+    waist,
+};
+use godwit_protocol::error::{Code, Error};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Changes of messages that go together: what they say stands in one intent, whose size the waist limits.
+const TOGETHER_MAX: usize = 256;
+/// The most bytes of new texts that go together.
+const TOGETHER_BYTES_MAX: usize = 256 * 1024;
+
+/// A change that was tried.
+pub struct Tried {
+    pub conversation: ConversationId,
+    pub change: Change,
+    pub outcomes: Outcomes,
+    pub result: Result<Option<(Head, Vec<Revision>)>, waist::Error>,
+    pub stamp: Arc<Stamp>,
+}
+
+/// The answer to a change.
+#[derive(Serialize)]
+struct Revised {
+    rev: Rev,
+}
+
+impl Slot {
+    /// Begins the change that is asked for, with those behind it that can go along. `new` says that its client id is.
+    pub fn change(&mut self, ask: Box<Ask>, new: bool, turn: &mut Turn<'_>) {
+        let Some(state) = &self.state else { return self.waiting.push_front(Command::Change(ask)) };
+        match &ask.what {
+            Wanted::Message(..) => self.change_messages(ask, turn),
+            Wanted::Members(_) if ask.client_id.is_some() && !new => self.look_up(ask, turn),
+            Wanted::Members(wish) => {
+                let stamp = turn.stamp();
+                let scene = Scene {
+                    state,
+                    by: ask.by,
+                    client_id: ask.client_id,
+                    at: stamp.at(),
+                    members_max: turn.ports.limits.members_max,
+                };
+                match decide(&scene, wish) {
+                    Ok(Some(change)) => {
+                        let last = Rev(state.head.last_rev.0 + change.revisions.len() as u64);
+                        let (conversation, head) = (ask.conversation, state.head);
+                        let outcomes = vec![(ask, Ok(last))];
+                        let ports = turn.ports.clone();
+                        self.busy = true;
+                        let work = async move {
+                            let result = carry_out(&ports, conversation, head, &change, &stamp).await;
+                            Done::Changed(Box::new(Tried { conversation, change, outcomes, result, stamp }))
+                        };
+                        turn.work.push(work.boxed());
+                    }
+                    Ok(None) => {
+                        let rev = state.reader(ask.by).map_or(state.head.last_rev, |(_, head)| head.last_rev);
+                        ask.reply.ok(&Revised { rev });
+                    }
+                    Err(error) => {
+                        turn.ports.metrics.refused(error.code);
+                        ask.reply.error(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes this change of a message and all that follow it in the queue.
+    fn change_messages(&mut self, first: Box<Ask>, turn: &mut Turn<'_>) {
+        let Some(state) = &self.state else { return };
+        let mut asks = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(ask) = next.take() {
+            match permit(state, &ask) {
+                Ok(admin) => {
+                    bytes += text_bytes(&ask);
+                    asks.push(Permitted { ask, admin });
+                }
+                Err(error) => {
+                    turn.ports.metrics.refused(error.code);
+                    ask.reply.error(&error);
+                }
+            }
+            let fits = |ask: &Ask| {
+                matches!(ask.what, Wanted::Message(..))
+                    && asks.len() < TOGETHER_MAX
+                    && bytes + text_bytes(ask) <= TOGETHER_BYTES_MAX
+            };
+            if matches!(self.waiting.front(), Some(Command::Change(ask)) if fits(ask))
+                && let Some(Command::Change(ask)) = self.waiting.pop_front()
+            {
+                next = Some(ask);
+            }
+        }
+        if asks.is_empty() {
+            return;
+        }
+        let (conversation, head, stamp, ports) =
+            (state.meta.id, state.head, turn.stamp(), turn.ports.clone());
+        self.busy = true;
+        let work = async move {
+            match revise::plan(&ports, conversation, head, asks, &stamp).await {
+                Ok((change, outcomes)) if change.revisions.is_empty() => {
+                    let result = Ok(Some((head, Vec::new())));
+                    Done::Changed(Box::new(Tried { conversation, change, outcomes, result, stamp }))
+                }
+                Ok((change, outcomes)) => {
+                    let result = carry_out(&ports, conversation, head, &change, &stamp).await;
+                    Done::Changed(Box::new(Tried { conversation, change, outcomes, result, stamp }))
+                }
+                Err((error, asks)) => Done::Unplanned(conversation, asks, error),
+            }
+        };
+        turn.work.push(work.boxed());
+    }
+
+    /// Asks storage whether the client id of a change was used.
+    fn look_up(&mut self, ask: Box<Ask>, turn: &Turn<'_>) {
+        let (Some(state), Some(client)) = (&self.state, ask.client_id) else { return };
+        let (ports, head) = (turn.ports.clone(), state.head);
+        self.busy = true;
+        let work = async move {
+            let found = storage::revised(&ports, ask.conversation, head, ask.by, client).await;
+            Done::Known(ask, found)
+        };
+        turn.work.push(work.boxed());
+    }
+
+    /// Storage has said what the client id of a change was answered.
+    pub fn known(&mut self, ask: Box<Ask>, found: Result<Option<Rev>, waist::Error>, ports: &Ports) {
+        match found {
+            Ok(None) => self.waiting.push_front(Command::New(ask)),
+            Ok(Some(rev)) => {
+                ports.metrics.duplicates.inc();
+                ask.reply.ok(&Revised { rev });
+            }
+            Err(error) => {
+                ports.metrics.store_failures.inc();
+                tracing::error!(%error, conversation = %ask.conversation, "a client id could not be looked up");
+                ask.reply.error(&error.into());
+            }
+        }
+    }
+
+    /// What changes are about could not be read: nothing was done.
+    pub fn unplanned(&mut self, asks: Vec<Permitted>, error: &waist::Error, ports: &Ports) {
+        ports.metrics.store_failures.inc();
+        tracing::error!(%error, "the messages of changes could not be read");
+        for Permitted { ask, .. } in asks {
+            ask.reply.error(&error.clone().into());
+        }
+    }
+
+    /// A change is durable, or not.
+    pub fn changed(&mut self, tried: Tried, ports: &Ports) {
+        let Tried { conversation, change, outcomes, result, stamp } = tried;
+        match (result, &mut self.state) {
+            (Ok(Some((head, revisions))), Some(state)) => {
+                let before = state.audience.clone();
+                let moves = change.moves();
+                state.apply(change, head, &revisions);
+                if moves {
+                    ports.cards.put(conversation, state.card());
+                }
+                publish::changed(state, &before, &revisions, ports);
+                for (ask, outcome) in outcomes {
+                    match outcome {
+                        Ok(rev) => ask.reply.ok(&Revised { rev }),
+                        Err(error) => {
+                            ports.metrics.refused(error.code);
+                            ask.reply.error(&error);
+                        }
+                    }
+                }
+            }
+            (Ok(_), state) => {
+                tracing::warn!(%conversation, "the head was not as expected; loading again");
+                *state = None;
+                for (ask, _) in outcomes.into_iter().rev() {
+                    self.waiting.push_front(Command::Change(ask));
+                }
+            }
+            (Err(error), state) => {
+                ports.metrics.store_failures.inc();
+                tracing::error!(%error, %conversation, "a change was not carried out");
+                // How far it came is found by loading again, which finishes it.
+                *state = None;
+                let text = "whether this took effect is not known; the same client_id settles it";
+                for (ask, outcome) in outcomes {
+                    let unknown = || Error::new(Code::UnknownOutcome, text);
+                    ask.reply.error(&outcome.err().unwrap_or_else(unknown));
+                }
+            }
+        }
+        drop(stamp);
+    }
+}
+
+async fn carry_out(
+    ports: &Ports,
+    conversation: ConversationId,
+    head: Head,
+    change: &Change,
+    stamp: &Stamp,
+) -> Result<Option<(Head, Vec<Revision>)>, waist::Error> {
+    stamp.secured().await?;
+    ports.conversations.change(conversation, Some(head), change, stamp.at()).await
+}
+
+fn text_bytes(ask: &Ask) -> usize {
+    match &ask.what {
+        Wanted::Message(_, revise::Deed::Edit(body)) => body.len(),
+        _ => 0,
+    }
+}
+
+/// Whether the asker may do such things to that message at all, and whether they may do to others'.
+fn permit(state: &State, ask: &Ask) -> Result<bool, Error> {
+    let Wanted::Message(seq, deed) = &ask.what else { return Ok(false) };
+    let member = state.member(ask.by)?;
+    if !state.visible(member).message(*seq) {
+        let text = format!("no message {seq} is to be seen here");
+        return Err(Error::new(Code::NotFound, text).field("seq"));
+    }
+    if member.role == Role::Reader && !matches!(deed, revise::Deed::React { .. }) {
+        return Err(Error::new(Code::Forbidden, "readers neither edit nor delete"));
+    }
+    Ok(member.role >= Role::Admin && state.meta.kind != Kind::Direct)
+}

@@ -1,0 +1,259 @@
+//! Requests that read, or change membership: each runs in a task of its own and answers by itself.
+
+mod history;
+mod revisions;
+
+use super::{change::check_title, listing, resume, send::check_client_id};
+use crate::{
+    host::Host,
+    outbox::Reply,
+    sequencer::{self, Ask, Opening, Wanted, Wish, newcomer, unknown_user},
+    view::{self, Place},
+};
+use godwit_domain::{
+    conversation::{History, Kind, Meta, Role, created_id},
+    id::{Rev, Seq, SessionId, UserId},
+    user::User,
+};
+use godwit_protocol::{
+    encode,
+    error::{Code, Error},
+    object,
+    request::{self, Conversation, Conversations, Create, Direct, Invite, Members, Request, Sync, Users},
+};
+use serde::Serialize;
+use std::{collections::HashSet, sync::Arc};
+
+/// Who asks.
+pub struct Asker {
+    pub host: Arc<Host>,
+    pub user: Arc<User>,
+    pub session: SessionId,
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    conversation: object::Conversation<'a>,
+}
+
+#[derive(Serialize)]
+struct ManyConversations<'a> {
+    conversations: Vec<object::Conversation<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ManyMembers {
+    members: Vec<object::Member>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<UserId>,
+}
+
+#[derive(Serialize)]
+struct ManyUsers<'a> {
+    users: Vec<object::User<'a>>,
+}
+
+impl Asker {
+    /// Answers one request.
+    pub async fn answer(self, request: Request, reply: Reply) {
+        let id = reply.id();
+        let answer = match request {
+            Request::Invite(invite) => return self.invite(invite, reply).await,
+            Request::Sync(sync) => self.sync(id, &sync).await,
+            Request::Delete(delete) => self.hide(id, delete).await,
+            Request::Revisions(asked) => self.revisions(id, asked).await,
+            Request::Reactions(asked) => self.reactions(id, asked).await,
+            Request::Receipts(asked) => self.receipts(id, asked).await,
+            Request::Hidden(asked) => self.hidden(id, asked).await,
+            Request::Direct(direct) => self.direct(id, direct).await,
+            Request::Create(create) => self.create(id, create).await,
+            Request::Members(members) => self.members(id, members).await,
+            Request::Conversation(asked) => self.conversation(id, asked).await,
+            Request::Conversations(asked) => self.conversations(id, asked).await,
+            Request::History(asked) => self.history(id, asked).await,
+            Request::Users(asked) => self.users(id, asked).await,
+            Request::Connect(_)
+            | Request::Renew(_)
+            | Request::Send(_)
+            | Request::Received(_)
+            | Request::Read(_)
+            | Request::Edit(_)
+            | Request::React(_)
+            | Request::Remove(_)
+            | Request::Join(_)
+            | Request::Leave(_)
+            | Request::SetRole(_)
+            | Request::Update(_) => Err(Error::new(Code::Internal, "the session answers this by itself")),
+        };
+        match answer {
+            Ok(frame) => reply.frame(frame),
+            Err(error) => {
+                self.host.parts.metrics.refused(error.code);
+                reply.error(&error);
+            }
+        }
+    }
+
+    async fn direct(&self, id: u64, direct: Direct) -> Result<Vec<u8>, Error> {
+        let peer = if direct.user == self.user.id {
+            self.user.clone()
+        } else {
+            let found = self.host.parts.accounts.users(&[direct.user]).await?.into_iter().next();
+            Arc::new(found.ok_or_else(|| unknown_user(direct.user).field("user"))?)
+        };
+        let opening = sequencer::direct(&self.user, &peer, self.session, self.host.parts.clock.now());
+        let view = self.host.sequencer.open(opening).await?;
+        let conversation = view::object(&view, self.user.id, Some(&peer));
+        Ok(encode::ok(id, &One { conversation }))
+    }
+
+    async fn create(&self, id: u64, create: Create) -> Result<Vec<u8>, Error> {
+        check_create(&create)?;
+        check_client_id(create.client_id, self.host.parts.clock.now())?;
+        let mut others = self.known(&create.members, "members").await?;
+        others.retain(|user| *user != self.user.id);
+        let limits = &self.host.parts.limits;
+        if others.len() + 1 > limits.members_max {
+            let text = format!("{} members, the limit is {}", others.len() + 1, limits.members_max);
+            return Err(Error::invalid("members", text));
+        }
+        let now = self.host.parts.clock.now();
+        let member = |user, role| newcomer(user, role, Seq::ZERO, Rev::ZERO, now);
+        let mut members = vec![member(self.user.id, Role::Owner)];
+        members.extend(others.into_iter().map(|user| member(user, Role::Member)));
+        let meta = Meta {
+            id: created_id(self.user.id, create.client_id),
+            kind: Kind::Group,
+            title: Some(create.title),
+            avatar: None,
+            open: create.open.unwrap_or(false),
+            history: create.history.unwrap_or(History::All),
+            created_by: self.user.id,
+            created_at: now,
+        };
+        let opening = Opening { meta, members, users: Vec::new(), session: self.session };
+        let view = self.host.sequencer.open(opening).await?;
+        Ok(encode::ok(id, &One { conversation: view::object(&view, self.user.id, None) }))
+    }
+
+    /// Hands an invitation to its shard once the users are known.
+    async fn invite(&self, invite: Invite, reply: Reply) {
+        let Invite { conversation, users, client_id } = invite;
+        let known = async {
+            if let Some(client_id) = client_id {
+                check_client_id(client_id, self.host.parts.clock.now())?;
+            }
+            // Whoever may not see the conversation learns nothing, not even which users exist.
+            self.host.sequencer.view(conversation, self.user.id).await?;
+            self.known(&users, "users").await
+        };
+        match known.await {
+            Ok(users) => {
+                let what = Wanted::Members(Wish::Invite(users));
+                self.host
+                    .sequencer
+                    .change(Ask { conversation, by: self.user.id, client_id, what, reply })
+                    .await;
+            }
+            Err(error) => {
+                self.host.parts.metrics.refused(error.code);
+                reply.error(&error);
+            }
+        }
+    }
+
+    /// The users of a request, each once.
+    async fn known(&self, users: &[UserId], field: &str) -> Result<Vec<UserId>, Error> {
+        let max = self.host.parts.limits.users_per_request_max;
+        if users.len() > max {
+            return Err(Error::invalid(field, format!("{} users, the limit is {max}", users.len())));
+        }
+        let mut seen = HashSet::new();
+        let unique: Vec<_> = users.iter().copied().filter(|user| seen.insert(*user)).collect();
+        let known: HashSet<_> =
+            self.host.parts.accounts.users(&unique).await?.into_iter().map(|user| user.id).collect();
+        match unique.iter().find(|user| !known.contains(user)) {
+            Some(unknown) => Err(unknown_user(*unknown).field(field)),
+            None => Ok(unique),
+        }
+    }
+
+    async fn members(&self, id: u64, members: Members) -> Result<Vec<u8>, Error> {
+        let limit = request::limit(members.limit)?;
+        let unreadable = |_| Error::invalid("page", "`page` is not one that this list gave");
+        let after = members.page.map(|page| page.parse().map(UserId)).transpose().map_err(unreadable)?;
+        let (conversation, user) = (members.conversation, self.user.id);
+        let mut page = self.host.sequencer.members(conversation, user, after, limit + 1).await?;
+        let more = page.len() > limit;
+        page.truncate(limit);
+        let next = page.last().filter(|_| more).map(|last| last.user);
+        let members = page
+            .iter()
+            .map(|member| object::Member {
+                user: member.user,
+                role: member.role,
+                joined_at: member.joined_at,
+            })
+            .collect();
+        Ok(encode::ok(id, &ManyMembers { members, next }))
+    }
+
+    async fn conversation(&self, id: u64, asked: Conversation) -> Result<Vec<u8>, Error> {
+        let (view, peer) = listing::one(&self.host, self.user.id, asked.conversation).await?;
+        Ok(encode::ok(id, &One { conversation: view::object(&view, self.user.id, peer.as_deref()) }))
+    }
+
+    async fn sync(&self, id: u64, asked: &Sync) -> Result<Vec<u8>, Error> {
+        let (shown, next) = resume::go_on(&self.host, self.user.id, &asked.page).await?;
+        Ok(encode::ok(id, &self.many(&shown, next)))
+    }
+
+    fn many<'a>(&self, shown: &'a [listing::Shown], next: Option<Place>) -> ManyConversations<'a> {
+        let conversations =
+            shown.iter().map(|(view, peer)| view::object(view, self.user.id, peer.as_deref())).collect();
+        ManyConversations { conversations, next: next.map(|place| place.to_string()) }
+    }
+
+    async fn conversations(&self, id: u64, asked: Conversations) -> Result<Vec<u8>, Error> {
+        let limit = request::limit(asked.limit)?;
+        let after = asked.page.map(|page| page.parse::<Place>()).transpose()?;
+        // Nothing can be archived yet.
+        let limit = if asked.archived == Some(true) { 0 } else { limit };
+        let (shown, next) = listing::newest(&self.host, self.user.id, after, limit).await?;
+        Ok(encode::ok(id, &self.many(&shown, next.filter(|_| limit > 0))))
+    }
+
+    async fn users(&self, id: u64, asked: Users) -> Result<Vec<u8>, Error> {
+        let users = match (asked.query, asked.ids) {
+            // Whole names alone: a look-up by parts would let anyone list everyone.
+            (Some(name), None) => self.host.parts.accounts.find(&name).await?.into_iter().collect(),
+            (None, Some(ids)) => {
+                let max = self.host.parts.limits.users_per_request_max;
+                if ids.len() > max {
+                    return Err(Error::invalid("ids", format!("{} users, the limit is {max}", ids.len())));
+                }
+                self.host.parts.accounts.users(&ids).await?
+            }
+            _ => return Err(Error::invalid("query", "one of `query` and `ids` is needed")),
+        };
+        Ok(encode::ok(id, &ManyUsers { users: users.iter().map(object::User::from).collect() }))
+    }
+}
+
+fn check_create(create: &Create) -> Result<(), Error> {
+    let unserved = [
+        ("kind", create.kind == Kind::Channel),
+        ("encrypted", create.encrypted == Some(true)),
+        ("ttl_s", create.ttl_s.is_some()),
+        ("expires_in_s", create.expires_in_s.is_some()),
+    ];
+    if create.kind == Kind::Direct {
+        return Err(Error::invalid("kind", "`kind` must be `group`; `direct` makes direct conversations"));
+    }
+    if let Some((field, _)) = unserved.into_iter().find(|(_, asked)| *asked) {
+        return Err(Error::invalid(field, format!("this `{field}` is not served by this host yet")));
+    }
+    check_title(&create.title)
+}

@@ -1,0 +1,135 @@
+//! From a request that changes something to an [`Ask`] at its shard: what can be refused at once, and for an edit the
+//! filters. Handed on in the order in which the requests came.
+
+use super::{Connected, send};
+use crate::{
+    host::Host,
+    outbox::Reply,
+    sequencer::{Ask, Deed, Wanted, Wish},
+};
+use godwit_domain::{
+    id::{ClientId, ConversationId, Seq},
+    revision::MetaChange,
+};
+use godwit_protocol::{
+    error::{Code, Error},
+    request::{Delete, Edit, Join, Leave, React, Remove, SetRole, Update},
+};
+use std::sync::Arc;
+
+/// The longest title, in characters.
+pub const TITLE_CHARS_MAX: usize = 100;
+/// The longest emoji, in bytes.
+const EMOJI_BYTES_MAX: usize = 64;
+
+/// A request that a shard answers with the number of a revision.
+pub enum Change {
+    Edit(Edit),
+    Delete(Delete),
+    React(React),
+    Remove(Remove),
+    Join(Join),
+    Leave(Leave),
+    SetRole(SetRole),
+    Update(Update),
+}
+
+type Wanting = (ConversationId, Option<ClientId>, Wanted);
+
+/// Checks and hands on one change.
+pub async fn begin(host: &Arc<Host>, connected: &Connected, change: Change, reply: Reply) {
+    match wanting(host, connected, change).await {
+        Ok((conversation, client_id, what)) => {
+            host.sequencer.change(Ask { conversation, by: connected.user.id, client_id, what, reply }).await;
+        }
+        Err(error) => {
+            host.parts.metrics.refused(error.code);
+            reply.error(&error);
+        }
+    }
+}
+
+async fn wanting(host: &Arc<Host>, connected: &Connected, change: Change) -> Result<Wanting, Error> {
+    let (conversation, client_id, what) = match change {
+        Change::Edit(edit) => return edited(host, connected, edit).await,
+        Change::Delete(Delete { conversation, seq, client_id, .. }) => {
+            (conversation, client_id, message(seq, Deed::Delete)?)
+        }
+        Change::React(React { conversation, seq, emoji, on, client_id }) => {
+            let bytes = emoji.len();
+            if emoji.trim().is_empty() || bytes > EMOJI_BYTES_MAX {
+                let text = format!("an emoji of {bytes} bytes, it must have 1 to {EMOJI_BYTES_MAX}");
+                return Err(Error::invalid("emoji", text));
+            }
+            (conversation, client_id, message(seq, Deed::React { emoji, on })?)
+        }
+        Change::Remove(Remove { conversation, user, client_id }) => {
+            (conversation, client_id, Wanted::Members(Wish::Remove(user)))
+        }
+        Change::Join(Join { conversation, client_id }) => {
+            (conversation, client_id, Wanted::Members(Wish::Join))
+        }
+        Change::Leave(Leave { conversation, client_id }) => {
+            (conversation, client_id, Wanted::Members(Wish::Leave))
+        }
+        Change::SetRole(SetRole { conversation, user, role, client_id }) => {
+            (conversation, client_id, Wanted::Members(Wish::SetRole(user, role)))
+        }
+        Change::Update(update) => updated(update)?,
+    };
+    check_client_id(host, client_id)?;
+    Ok((conversation, client_id, what))
+}
+
+fn check_client_id(host: &Host, client_id: Option<ClientId>) -> Result<(), Error> {
+    client_id.map_or(Ok(()), |client_id| send::check_client_id(client_id, host.parts.clock.now()))
+}
+
+fn message(seq: Seq, deed: Deed) -> Result<Wanted, Error> {
+    if seq == Seq::ZERO {
+        return Err(Error::invalid("seq", "`seq` is 0, messages count from 1"));
+    }
+    Ok(Wanted::Message(seq, deed))
+}
+
+fn updated(update: Update) -> Result<Wanting, Error> {
+    let Update { conversation, title, avatar, open, history, ttl_s, client_id } = update;
+    if ttl_s.is_some() {
+        return Err(Error::invalid("ttl_s", "`ttl_s` is not served by this host yet"));
+    }
+    if let Some(Some(title)) = &title {
+        check_title(title)?;
+    }
+    let change = MetaChange { title, avatar, open, history };
+    Ok((conversation, client_id, Wanted::Members(Wish::Update(change))))
+}
+
+/// Whether a title is one.
+pub fn check_title(title: &str) -> Result<(), Error> {
+    let characters = title.chars().count();
+    if title.trim().is_empty() || characters > TITLE_CHARS_MAX {
+        let text = format!("a title of {characters} characters, it must have 1 to {TITLE_CHARS_MAX}");
+        return Err(Error::invalid("title", text));
+    }
+    Ok(())
+}
+
+/// An edit is judged like a message: otherwise anyone could send what passes, and then say what does not.
+async fn edited(host: &Arc<Host>, connected: &Connected, edit: Edit) -> Result<Wanting, Error> {
+    let Edit { conversation, seq, body, client_id } = edit;
+    check_client_id(host, client_id)?;
+    send::check_body(&body, host.parts.limits.body_bytes_max)?;
+    let wanted = message(seq, Deed::Edit(String::new()))?;
+    let limits = &host.parts.limits;
+    let now = host.parts.clock.now();
+    if let Err(ms) = connected.person.take_send(now, limits.sends_per_s, limits.sends_burst) {
+        let text = format!("more than {} messages a second", limits.sends_per_s);
+        return Err(Error::new(Code::RateLimited, text).retry_after_ms(ms));
+    }
+    let body = send::judge_edit(host, connected, conversation, body).await?;
+    let wanted = match wanted {
+        Wanted::Message(seq, _) => Wanted::Message(seq, Deed::Edit(body)),
+        other => other,
+    };
+    Ok((conversation, client_id, wanted))
+}
