@@ -10,8 +10,11 @@ mod history;
 mod life;
 mod limits;
 mod marks;
+mod membership;
 mod messages;
 mod plugins;
+mod resume;
+mod revisions;
 mod sockets;
 
 use anyhow::{Context, Result};
