@@ -1,13 +1,15 @@
 //! What the tests of the tables share: a store in a folder, one that stops after some writes, one that lies.
 
+use ::redb::{ReadableDatabase, ReadableTable};
 use async_trait::async_trait;
 use bytes::Bytes;
 use godwit_conformance::TestClock;
 use godwit_domain::{
-    conversation::{Change, Head, History, Interval, Kind, Member, Meta, Role},
+    conversation::{Head, History, Interval, Kind, Member, Meta, Role},
     filter::Verdict,
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::{Content, Message},
+    revision::{Change, Revised, Revision, What},
     tables::{Append, Appended, Conversations},
     time::Ms,
     waist::{Batch, Consistency, Error, Outcome, Partition, Put, Raise, Row, Scan, Store},
@@ -28,7 +30,7 @@ pub const BUCKET: u64 = 4_096;
 /// Tables on a store in a folder of their own.
 pub struct House {
     /// Removed with the house.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub clock: Arc<TestClock>,
     pub store: Arc<Backend>,
     pub tables: Tables,
@@ -40,7 +42,17 @@ impl House {
         let store =
             Backend::open(folder.path(), &Options::default(), clock.clone(), Metrics::default()).unwrap();
         let tables = Tables::new(store.clone(), clock.clone());
-        Self { _folder: folder, clock, store, tables }
+        Self { folder, clock, store, tables }
+    }
+
+    /// Every row and mark of the file, in order: all that is left of what was ever written.
+    pub async fn rows(self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        const ROWS: ::redb::TableDefinition<&[u8], &[u8]> = ::redb::TableDefinition::new("rows");
+        self.store.close().await.unwrap();
+        let file = ::redb::Database::open(self.folder.path().join("godwit.redb")).unwrap();
+        let table = file.begin_read().unwrap().open_table(ROWS).unwrap();
+        let rows = table.iter().unwrap().map(Result::unwrap);
+        rows.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())).collect()
     }
 
     /// The same tables by way of another store.
@@ -211,12 +223,61 @@ pub fn creation(id: ConversationId, kind: Kind, members: u128) -> Change {
         id,
         kind,
         title: (kind != Kind::Direct).then(|| "Crew".into()),
+        avatar: None,
+        open: false,
         history: History::All,
         created_by: user(1),
         created_at: NOW,
     };
     let role = |number| if number == 1 { Role::Owner } else { Role::Member };
-    Change::Create { meta, members: (1..=members).map(|number| member(number, role(number))).collect() }
+    let members: Vec<_> = (1..=members).map(|number| member(number, role(number))).collect();
+    let joins = if kind == Kind::Direct { vec![] } else { members.iter().map(joins).collect() };
+    Change { revisions: joins, meta: Some(meta), members }
+}
+
+fn joins(member: &Member) -> Revised {
+    revised(1, What::Join { user: member.user, role: member.role })
+}
+
+/// A revision that is to happen, under no client id.
+pub fn revised(by: u128, what: What) -> Revised {
+    Revised { by: user(by), what, client_id: None }
+}
+
+/// User 1 invites members, who are in after message `at_seq`.
+pub fn invitation(numbers: impl IntoIterator<Item = u128>, at_seq: Seq) -> Change {
+    let interval = Interval { after_seq: at_seq, after_rev: Rev::ZERO, until: None };
+    let member = |number| Member { intervals: vec![interval], ..member(number, Role::Member) };
+    let members: Vec<_> = numbers.into_iter().map(member).collect();
+    Change { revisions: members.iter().map(joins).collect(), meta: None, members }
+}
+
+/// A change of messages alone: who does what, in order.
+pub fn revising(revisions: impl IntoIterator<Item = (u128, What)>) -> Change {
+    let revisions = revisions.into_iter().map(|(by, what)| revised(by, what)).collect();
+    Change { revisions, ..Change::default() }
+}
+
+pub fn edit(seq: u64, body: &str) -> What {
+    What::Edit { seq: Seq(seq), body: Some(body.into()) }
+}
+
+pub fn delete(seq: u64) -> What {
+    What::Delete { seq: Seq(seq) }
+}
+
+pub fn react(seq: u64, emoji: &str, on: bool, count: u32) -> What {
+    What::React { seq: Seq(seq), emoji: emoji.into(), on, count }
+}
+
+/// Carries out a change that finds the head as given, ten milliseconds after what changed last.
+pub async fn change(
+    tables: &Tables,
+    id: ConversationId,
+    head: Head,
+    change: &Change,
+) -> (Head, Vec<Revision>) {
+    tables.change(id, Some(head), change, head.revised_at.plus(10)).await.unwrap().unwrap()
 }
 
 /// A new conversation of the users 1 to `members`.
@@ -241,6 +302,7 @@ pub fn message(conversation: ConversationId, seq: u64, body: &str) -> Message {
         content: Content::text(body),
         via: None,
         verdict: Verdict::default(),
+        revised: None,
     }
 }
 
@@ -250,7 +312,8 @@ pub fn following(conversation: ConversationId, head: Head, count: u64) -> Append
     let messages = (first..first + count)
         .map(|seq| (Arc::new(message(conversation, seq, &format!("message {seq}"))), seq * 31))
         .collect();
-    Append { conversation, head, changed_at: NOW.plus(head.last_seq.0 + count), messages }
+    let changed_at = head.revised_at.max(NOW.plus(head.last_seq.0 + count));
+    Append { conversation, head, changed_at, messages }
 }
 
 /// Where the conversation stands after an append.
@@ -258,6 +321,7 @@ pub fn after(append: &Append) -> Head {
     Head {
         last_seq: Seq(append.head.last_seq.0 + append.messages.len() as u64),
         changed_at: append.changed_at,
+        revised_at: append.changed_at,
         ..append.head
     }
 }

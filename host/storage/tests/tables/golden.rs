@@ -3,13 +3,16 @@
 //! A payload is written as its type stands in the domain: a new or moved field there is a new format. When this test
 //! fails for such a reason, give records a new version, read the old one too, and say so in `FORMAT.md`.
 
-use crate::common::{House, Lying, NOW, creation, member, user};
+use crate::common::{
+    House, Lying, NOW, after, client, creation, delete, edit, following, invitation, react, revising, user,
+};
 use godwit_domain::{
-    conversation::{Change, Kind, Marks, Role},
+    conversation::{Kind, Marks, Meta, Rise, Role},
     filter::{Decision, Hook, Step, Verdict},
     id::{ConversationId, Generation, LoginId, Seq},
     message::{Attachment, Content, Message},
     plugin::{Digest, Installation, Release, Roster},
+    revision::{MetaChange, What},
     tables::{Accounts, Append, Appended, Conversations, Plugins, Written},
     user::{Account, Login, User},
     waist::{Partition, Put, Row},
@@ -76,11 +79,30 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     };
     let messages = vec![(Arc::new(message), 77)];
     let append = Append { conversation: id, head, changed_at: NOW.plus(1), messages };
-    let head = crate::common::after(&append);
+    let head = after(&append);
     assert_eq!(tables.append(vec![append]).await, [Appended::Yes]);
-    let invite = Change::Invite { by: user(1), members: vec![member(2, Role::Member)], at_seq: Seq(1) };
-    assert!(tables.change(id, Some(head), &invite, NOW.plus(2)).await.unwrap().is_some());
-    tables.raise_marks(&[(id, user(1), Marks { received: Seq(1), read: Seq(1) })]).await.unwrap();
+    let mut append = following(id, head, 1);
+    for (message, _) in &mut append.messages {
+        Arc::make_mut(message).content.thread = Some(Seq(1));
+    }
+    let head = after(&append);
+    assert_eq!(tables.append(vec![append]).await, [Appended::Yes]);
+    let mut changed = invitation([2], Seq(1));
+    let title = Some("Sailors".to_owned());
+    changed.meta = creation(id, Kind::Group, 1).meta.map(|meta| Meta { title: title.clone(), ..meta });
+    let meta = What::Meta(MetaChange { title: Some(title), ..MetaChange::default() });
+    let left = What::Leave { user: user(3), reason: Some("noise".into()) };
+    let role = What::Role { user: user(1), role: Role::Owner };
+    let messages = [edit(1, "other"), react(1, "+", true, 1), delete(2)];
+    let rest = revising([meta, left, role].into_iter().chain(messages).map(|what| (1, what)));
+    changed.revisions.extend(rest.revisions);
+    changed.revisions[1].client_id = Some(client(9));
+    assert!(tables.change(id, Some(head), &changed, NOW.plus(3)).await.unwrap().is_some());
+    let to = Marks { received: Seq(1), read: Seq(1) };
+    let rise = Rise { conversation: id, user: user(1), peer: Some(user(2)), to, at: NOW.plus(4) };
+    tables.raise_marks(&[rise]).await.unwrap();
+    assert_eq!(tables.hide(user(1), id, Seq(2), NOW.plus(5)).await, Ok(1));
+    tables.raise_change_bound(NOW.plus(6)).await.unwrap();
 
     let release = Release {
         version: "1.2.0".into(),

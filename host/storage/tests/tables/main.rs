@@ -4,12 +4,16 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
-mod membership;
+mod marks;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod plugins;
+#[cfg(test)]
+mod revisions;

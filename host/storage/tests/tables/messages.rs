@@ -1,8 +1,11 @@
 //! Messages: appends over buckets, heads, client ids, reading back.
 
-use crate::common::{BUCKET, House, Lying, NOW, after, client, create, fill, following, message, user};
+use crate::common::{
+    BUCKET, House, Lying, NOW, after, change, client, create, delete, fill, following, invitation, message,
+    react, revising, user,
+};
 use godwit_domain::{
-    conversation::{Change, Head, Kind, Role},
+    conversation::{Head, Kind},
     filter::{Decision, Hook, Step, Verdict},
     id::{ConversationId, Generation, Rev, Seq},
     message::{Accepted, Attachment, Content, Message},
@@ -93,7 +96,11 @@ async fn every_head_that_the_conversation_had_before_is_stale() {
             assert_eq!(outcome, [Appended::Stale], "{stale:?} at {last}");
         }
     }
-    for stale in [Head { changed_at: head.changed_at.plus(1), ..head }, Head { last_rev: Rev(9), ..head }] {
+    for stale in [
+        Head { changed_at: head.changed_at.plus(1), revised_at: head.revised_at.plus(1), ..head },
+        Head { revised_at: head.revised_at.plus(1), ..head },
+        Head { last_rev: Rev(9), ..head },
+    ] {
         assert_eq!(house.tables.append(vec![following(id, stale, 1)]).await, [Appended::Stale], "{stale:?}");
     }
     assert_eq!(numbers(&house, id, 2 * BUCKET, 2 * BUCKET + 9, false).await, [2 * BUCKET, 2 * BUCKET + 1]);
@@ -126,6 +133,14 @@ async fn appends_that_break_the_rules_are_refused_and_say_why() {
         (gap, "do not follow"),
         (following(id, full, 2), "two buckets"),
         (Append { changed_at: full.changed_at.minus(1), ..right.clone() }, "time of change"),
+        (
+            Append {
+                head: Head { revised_at: full.changed_at.plus(9), ..full },
+                changed_at: full.changed_at.plus(8),
+                ..right.clone()
+            },
+            "time of change",
+        ),
         (Append { conversation: ConversationId::from_u128(9), ..right.clone() }, "do not follow"),
     ];
     for (append, why) in cases {
@@ -157,23 +172,20 @@ async fn a_send_reads_nothing_and_commits_one_batch_per_conversation() {
     }
 }
 
-/// A change of membership after a bucket's last message opens the next bucket; the append that follows was made for a
+/// A change after a bucket's last message opens the next bucket; the append that follows was made for a
 /// new bucket and must find its place in the open one.
 #[tokio::test]
-async fn a_bucket_that_a_change_of_members_opened_is_appended_to() {
+async fn a_bucket_that_a_change_opened_is_appended_to() {
     let house = House::new();
     let (id, head) = create(&house.tables, 1, Kind::Group, 2).await;
     let full = fill(&house.tables, id, head, BUCKET).await;
-    let newcomer = crate::common::member(3, Role::Member);
-    let invite = Change::Invite { by: user(1), members: vec![newcomer], at_seq: full.last_seq };
-    let (invited, _) =
-        house.tables.change(id, Some(full), &invite, full.changed_at.plus(1)).await.unwrap().unwrap();
+    let (invited, _) = change(&house.tables, id, full, &invitation([3], full.last_seq)).await;
     assert_eq!(house.tables.load(id).await.unwrap().unwrap().head, invited);
     assert_eq!(house.tables.heads(&[id]).await, Ok(vec![Some(invited)]));
 
     let stale = following(id, full, 1);
     assert_eq!(house.tables.append(vec![stale]).await, [Appended::Stale]);
-    let append = Append { changed_at: invited.changed_at, ..following(id, invited, 2) };
+    let append = following(id, invited, 2);
     let head = after(&append);
     assert_eq!(house.tables.append(vec![append]).await, [Appended::Yes]);
     assert_eq!(house.tables.load(id).await.unwrap().unwrap().head, head);
@@ -295,6 +307,43 @@ async fn a_range_stops_before_its_bytes_are_passed_at_the_far_end() {
 }
 
 #[tokio::test]
+async fn a_thread_is_read_from_either_end_over_the_bounds_of_buckets() {
+    let house = House::new();
+    let (id, head) = create(&house.tables, 1, Kind::Group, 2).await;
+    let mut head = fill(&house.tables, id, head, BUCKET - 3).await;
+    // In one append the replies of two threads; the second append begins a bucket.
+    for count in [3, 4] {
+        let mut append = following(id, head, count);
+        for (message, _) in &mut append.messages {
+            let root = if message.seq.0 % 2 == 0 { Seq(2) } else { Seq(1) };
+            Arc::make_mut(message).content.thread = Some(root);
+        }
+        head = after(&append);
+        assert_eq!(house.tables.append(vec![append]).await, [Appended::Yes]);
+    }
+    // Who is deleted keeps the place.
+    let (head, _) = change(&house.tables, id, head, &revising([(1, delete(BUCKET))])).await;
+    let evens = [BUCKET - 2, BUCKET, BUCKET + 2, BUCKET + 4];
+    let whole = (Seq::ZERO, head.last_seq);
+    for ((from, to), newest_first, limit, expected) in [
+        (whole, false, 9, &evens[..]),
+        (whole, true, 9, &evens[..]),
+        (whole, false, 3, &evens[..3]),
+        (whole, true, 3, &evens[1..]),
+        (whole, true, 0, &[]),
+        ((Seq(BUCKET - 1), Seq(BUCKET + 2)), false, 9, &evens[1..3]),
+        ((Seq(BUCKET + 1), Seq(BUCKET)), false, 9, &[]),
+    ] {
+        let found = house.tables.thread(id, Seq(2), from..=to, newest_first, limit).await.unwrap();
+        let found: Vec<_> = found.iter().map(|seq| seq.0).collect();
+        assert_eq!(found, expected, "{from} to {to}, newest first: {newest_first}, {limit}");
+    }
+    let odds = house.tables.thread(id, Seq(1), whole.0..=whole.1, false, 2).await.unwrap();
+    assert_eq!(odds, [Seq(BUCKET - 1), Seq(BUCKET + 1)]);
+    assert_eq!(house.tables.thread(id, Seq(3), whole.0..=whole.1, false, 9).await, Ok(vec![]));
+}
+
+#[tokio::test]
 async fn the_first_message_since_a_time_is_found_by_its_time() {
     let house = House::new();
     let (id, head) = create(&house.tables, 1, Kind::Group, 2).await;
@@ -313,6 +362,8 @@ async fn a_row_that_was_changed_behind_the_tables_is_corrupt_and_named() {
     let house = House::new();
     let (id, head) = create(&house.tables, 1, Kind::Group, 2).await;
     let head = fill(&house.tables, id, head, 3).await;
+    let (head, _) = change(&house.tables, id, head, &revising([(1, react(3, "+", true, 1))])).await;
+    let (head, _) = change(&house.tables, id, head, &invitation([3], Seq(3))).await;
     let tables = house.by_way_of(Lying::over(house.store.clone(), true));
     let errors = [
         ("a message", tables.messages(id, Seq(1)..=Seq(3), false, ALL).await.err()),
@@ -321,6 +372,8 @@ async fn a_row_that_was_changed_behind_the_tables_is_corrupt_and_named() {
         ("the opening of a bucket", tables.recent_clients(id, head, NOW).await.err()),
         ("a revision", tables.revisions(id, Rev(1)..=Rev(2)).await.err()),
         ("a row of a user's list", tables.listed(user(1)).await.err()),
+        ("a reaction", tables.reactions(id, Seq(3), None).await.err()),
+        ("a mark", tables.marks(id).await.err()),
     ];
     let in_hex = id.0.simple().to_string();
     for (what, error) in errors {
