@@ -175,10 +175,23 @@ impl Connection {
     /// # Errors
     /// It is refused.
     pub async fn authenticate(&self, token: &str) -> Result<Uuid> {
-        let device = serde_json::json!({"id": "load"});
-        let connect = serde_json::json!({"token": token, "device": device});
-        let connected = self.request("connect", connect).await?;
+        let connected = self.connect(token, Value::Null).await?;
         godwit_e2e::admin::id(&connected["user"]["id"])
+    }
+
+    /// `connect` with this token, where a device left off or `null`; the answer.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn connect(&self, token: &str, resume: Value) -> Result<Value> {
+        let device = serde_json::json!({"id": "load"});
+        self.request("connect", serde_json::json!({"token": token, "device": device, "resume": resume})).await
+    }
+
+    /// Ends the connection without a word, as a network that breaks.
+    pub fn shut(&self) {
+        // One that has ended already is as good.
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
     }
 
     /// Says which conversation's end this is, to the relay.
@@ -196,6 +209,14 @@ impl Connection {
     /// Sends the next message.
     pub fn send(&self) {
         self.push_message(&mut self.state.borrow_mut());
+        self.flush();
+    }
+
+    /// Sends the next messages in one piece.
+    pub fn send_many(&self, count: usize) {
+        for _ in 0..count {
+            self.push_message(&mut self.state.borrow_mut());
+        }
         self.flush();
     }
 

@@ -132,8 +132,20 @@ impl Relay {
     /// # Errors
     /// It does not serve.
     pub async fn start() -> Result<Self> {
+        Self::launch(&["relay"]).await
+    }
+
+    /// Starts this program once more, as the one who writes to that many listeners.
+    ///
+    /// # Errors
+    /// It does not serve.
+    pub async fn broadcast(listeners: usize) -> Result<Self> {
+        Self::launch(&["broadcast", "--crowd", &listeners.to_string()]).await
+    }
+
+    async fn launch(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        let mut child = command.arg("relay").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let mut child = command.args(arguments).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().context("standard output is piped")?).lines();
         let address = lines.next_line().await?.context("the relay did not begin to serve")?.parse()?;
         Ok(Self { address, pid: child.id().context("the relay has ended")?, _child: child })

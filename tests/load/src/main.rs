@@ -6,6 +6,7 @@
 //!
 //! Start with [`scenario`].
 
+mod broadcast;
 mod connection;
 mod host;
 mod message;
@@ -45,6 +46,9 @@ struct Arguments {
     /// How many connections idle.
     #[arg(long)]
     idle: Option<usize>,
+    /// How many are in one group, or drop at once.
+    #[arg(long)]
+    crowd: Option<usize>,
     /// Messages per second where they are paced.
     #[arg(long)]
     per_s: Option<u64>,
@@ -71,6 +75,10 @@ enum What {
     Swaps,
     /// What the word filter costs.
     Hooks,
+    /// One group of very many: what each copy costs, beside a bare write of the same bytes.
+    FanOut,
+    /// Everyone drops at once and resumes.
+    Reconnect,
     /// The floors alone.
     Floors,
     /// All but the floors alone, one after the other.
@@ -78,6 +86,9 @@ enum What {
     /// The bare relay that the floor is measured with; started by `direct`.
     #[value(hide = true)]
     Relay,
+    /// The bare writes that the floor of `fan-out` is measured with.
+    #[value(hide = true)]
+    Broadcast,
 }
 
 impl Arguments {
@@ -87,6 +98,7 @@ impl Arguments {
         Plan {
             connections: self.connections.unwrap_or(plan.connections).max(2),
             idle: self.idle.unwrap_or(plan.idle).max(1),
+            crowd: self.crowd.unwrap_or(plan.crowd).max(2),
             per_s: self.per_s.unwrap_or(plan.per_s).max(1),
             swaps: self.swaps.unwrap_or(plan.swaps),
             rounds: self.rounds.unwrap_or(plan.rounds).max(1),
@@ -101,6 +113,10 @@ fn main() -> Result<()> {
     if arguments.what == What::Relay {
         // On all cores, as the host.
         return tokio::runtime::Runtime::new()?.block_on(relay::serve());
+    }
+    if arguments.what == What::Broadcast {
+        process::allow_files(arguments.plan().crowd as u64)?;
+        return tokio::runtime::Runtime::new()?.block_on(broadcast::serve(arguments.plan().crowd));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::default();
@@ -130,6 +146,12 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     }
     if wanted(What::Hooks) {
         scenario::hooks::run(&plan, report).await?;
+    }
+    if wanted(What::FanOut) {
+        scenario::fan_out::run(&plan, report).await?;
+    }
+    if wanted(What::Reconnect) {
+        scenario::reconnect::run(&plan, report).await?;
     }
     Ok(())
 }

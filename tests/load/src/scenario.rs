@@ -4,8 +4,10 @@
 //! Start with [`Plan`] and [`direct`].
 
 pub mod direct;
+pub mod fan_out;
 pub mod hooks;
 pub mod idle;
+pub mod reconnect;
 pub mod swaps;
 
 use crate::{host::Running, people::Pairs, report::Report};
@@ -21,6 +23,8 @@ pub struct Plan {
     pub connections: usize,
     /// How many connections idle.
     pub idle: usize,
+    /// How many are in one group, or drop at once.
+    pub crowd: usize,
     /// Messages per second where they are paced.
     pub per_s: u64,
     /// How many swaps.
@@ -40,6 +44,7 @@ impl Plan {
             running,
             connections: 1_000,
             idle: 10_000,
+            crowd: 10_000,
             per_s: 2_000,
             swaps: 100,
             rounds: 3,
@@ -53,6 +58,7 @@ impl Plan {
         Self {
             connections: 40,
             idle: 200,
+            crowd: 100,
             per_s: 400,
             swaps: 10,
             rounds: 1,

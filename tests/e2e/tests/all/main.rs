@@ -4,6 +4,7 @@
 //! Start with [`messages`]; `kill -9` has a program of its own, because it wants the machine for itself.
 
 mod accounts;
+mod authorisation;
 mod bad_input;
 mod conversations;
 mod history;

@@ -1,0 +1,138 @@
+//! Who may ask what: every request, by everyone who can stand in some way to a conversation.
+
+use anyhow::{Context, Result, ensure};
+use godwit_e2e::{
+    client::{Client, text},
+    server::{Person, Server},
+};
+use godwit_protocol::request::NAMES;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, net::SocketAddr};
+use uuid::Uuid;
+
+/// How somebody stands to the conversation that is asked about.
+const STANDINGS: [&str; 6] = ["stranger", "ex-member", "reader", "member", "admin", "owner"];
+
+const NF: &str = "not_found";
+const NM: &str = "not_member";
+const FB: &str = "forbidden";
+const OK: &str = "ok";
+
+/// What each standing is answered, in the order of [`STANDINGS`]; `others` is the message of another member.
+const TABLE: &[(&str, fn(&Place) -> Value, [&str; 6])] = &[
+    ("conversation", here, [NF, OK, OK, OK, OK, OK]),
+    ("members", here, [NF, NM, OK, OK, OK, OK]),
+    ("history", here, [NF, OK, OK, OK, OK, OK]),
+    ("revisions", |p| json!({"conversation": p.id, "after_rev": 0}), [NF, OK, OK, OK, OK, OK]),
+    ("hidden", |p| json!({"conversation": p.id, "after": 0}), [NF, OK, OK, OK, OK, OK]),
+    ("reactions", others, [NF, NM, OK, OK, OK, OK]),
+    ("receipts", others, [NF, NM, OK, OK, OK, OK]),
+    ("received", others, [NF, OK, OK, OK, OK, OK]),
+    ("read", others, [NF, OK, OK, OK, OK, OK]),
+    ("send", |p| text(p.id, Uuid::now_v7(), "x"), [NF, NM, "read_only", OK, OK, OK]),
+    ("edit", |p| with(others(p), "body", "x"), [NF, NM, FB, FB, FB, FB]),
+    ("delete", |p| with(others(p), "for", "everyone"), [NF, NM, FB, FB, OK, OK]),
+    ("delete", |p| with(others(p), "for", "me"), [NF, OK, OK, OK, OK, OK]),
+    ("react", |p| with(with(others(p), "emoji", "+1"), "on", true), [NF, NM, OK, OK, OK, OK]),
+    ("invite", |p| with(here(p), "users", json!([p.friend])), [NF, NM, FB, FB, OK, OK]),
+    ("remove", |p| with(here(p), "user", json!(p.other)), [NF, NM, FB, FB, OK, OK]),
+    ("set_role", |p| with(with(here(p), "user", json!(p.other)), "role", "reader"), [NF, NM, FB, FB, FB, OK]),
+    ("update", |p| with(here(p), "title", "New"), [NF, NM, FB, FB, OK, OK]),
+    ("join", here, [NF, FB, OK, OK, OK, OK]),
+    ("leave", here, [NF, OK, OK, OK, OK, OK]),
+    ("direct", |p| json!({"user": p.other}), [OK; 6]),
+    ("create", |_| json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "x"}), [OK; 6]),
+    ("conversations", |_| json!({}), [OK; 6]),
+    ("users", |p| json!({"ids": [p.other]}), [OK; 6]),
+    ("sync", |_| json!({"page": "none"}), ["invalid"; 6]),
+    ("connect", |_| json!({"token": "x", "device": {"id": "d"}}), ["conflict"; 6]),
+    ("renew", |_| json!({"token": "x"}), ["unauthorised"; 6]),
+];
+
+/// A conversation that a request is about.
+struct Place {
+    id: Uuid,
+    /// A member who stands beside those of [`STANDINGS`], and sent message 1.
+    other: Uuid,
+    /// Someone who was never in.
+    friend: Uuid,
+}
+
+fn here(place: &Place) -> Value {
+    json!({"conversation": place.id})
+}
+
+fn others(place: &Place) -> Value {
+    json!({"conversation": place.id, "seq": 1})
+}
+
+fn with(mut payload: Value, name: &str, value: impl Into<Value>) -> Value {
+    payload[name] = value.into();
+    payload
+}
+
+/// Who stands to the conversation in each way, and who helps.
+struct Cast {
+    standing: Vec<(Person, Client)>,
+    other: (Person, Client),
+    friend: Person,
+}
+
+impl Cast {
+    async fn meet(server: &Server) -> Result<Self> {
+        let mut standing = Vec::new();
+        for name in STANDINGS {
+            standing.push(server.join(name).await?);
+        }
+        Ok(Self { standing, other: server.join("other").await?, friend: server.person("friend").await? })
+    }
+
+    /// A new conversation to which everyone stands as they should.
+    async fn place(&mut self) -> Result<Place> {
+        let id = |index: usize, cast: &Self| cast.standing[index].0.id;
+        let members: Vec<_> = (1..5).map(|index| id(index, self)).chain([self.other.0.id]).collect();
+        let (ex_member, reader, admin) = (id(1, self), id(2, self), id(4, self));
+        let owner = &mut self.standing[5].1;
+        let place = owner.group("Table", &members).await?;
+        for (user, role) in [(reader, "reader"), (admin, "admin")] {
+            owner.request("set_role", json!({"conversation": place, "user": user, "role": role})).await?;
+        }
+        self.other.1.send(place, "another's").await?;
+        let owner = &mut self.standing[5].1;
+        owner.request("remove", json!({"conversation": place, "user": ex_member})).await?;
+        Ok(Place { id: place, other: self.other.0.id, friend: self.friend.id })
+    }
+}
+
+#[tokio::test]
+async fn every_request_is_answered_as_the_table_says_for_everyone() -> Result<()> {
+    let named: BTreeSet<_> = TABLE.iter().map(|(name, ..)| *name).collect();
+    let missing: Vec<_> = NAMES.iter().filter(|name| !named.contains(**name)).collect();
+    ensure!(missing.is_empty(), "the table says nothing of {missing:?}");
+    let server = Server::start().await?;
+    let mut cast = Cast::meet(&server).await?;
+    for (name, payload, expected) in TABLE {
+        for (index, standing) in STANDINGS.into_iter().enumerate() {
+            let place = cast.place().await?;
+            let client = &mut cast.standing[index].1;
+            let answer = client.request(name, payload(&place)).await;
+            let code = match answer {
+                Ok(_) => OK.to_owned(),
+                Err(failure) => failure.refusal().with_context(|| format!("{name} by the {standing}"))?.code,
+            };
+            assert_eq!(code, expected[index], "{name} by the {standing}");
+            client.forget();
+        }
+        let place = cast.place().await?;
+        anonymous(server.public, name, payload(&place)).await?;
+    }
+    Ok(())
+}
+
+/// Before `connect` everything but `connect` is `unauthorised`, and says nothing of what is there.
+async fn anonymous(address: SocketAddr, name: &str, payload: Value) -> Result<()> {
+    let mut client = Client::open(address).await?;
+    let refused = client.refused(name, payload).await?;
+    assert_eq!(refused.code, "unauthorised", "{name} by nobody");
+    Ok(())
+}
