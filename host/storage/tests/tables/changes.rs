@@ -105,7 +105,7 @@ async fn who_leaves_stays_listed_as_gone_and_who_is_promoted_keeps_the_marks() {
     let at = head.revised_at.plus(10);
     let until = Some(Until { seq: Seq(2), rev: Rev(4), at });
     let gone = Member {
-        intervals: vec![Interval { after_seq: Seq::ZERO, after_rev: Rev::ZERO, until }],
+        intervals: vec![Interval { after_seq: Seq(1), after_rev: Rev::ZERO, until }],
         ..member(3, Role::Member)
     };
     let promoted = member(2, Role::Admin);
