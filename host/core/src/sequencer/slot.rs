@@ -456,7 +456,7 @@ fn gather(
     let append = batch.append.get_or_insert_with(|| Append {
         conversation: draft.conversation,
         head,
-        changed_at: head.changed_at.max(stamp.at()),
+        changed_at: head.changed_at.max(head.revised_at).max(stamp.at()),
         messages: Vec::new(),
     });
     append.messages.push((message.clone(), draft.content_hash));

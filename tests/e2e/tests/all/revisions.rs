@@ -159,7 +159,7 @@ async fn what_one_deletes_for_oneself_is_gone_for_oneself_alone_on_every_device(
     let mut server = Server::start().await?;
     let (ada, mut phone) = server.join("ada").await?;
     let mut laptop = server.session(&ada).await?;
-    let (ben, mut other) = server.join("ben").await?;
+    let ben = server.person("ben").await?;
     let place = phone.direct(ben.id).await?;
     for body in ["one", "two", "three"] {
         phone.send(place, body).await?;
@@ -182,7 +182,7 @@ async fn what_one_deletes_for_oneself_is_gone_for_oneself_alone_on_every_device(
     assert_eq!(after["seqs"], json!([1]));
     let shown = phone.request("conversation", json!({"conversation": place})).await?;
     assert_eq!(shown["conversation"]["hidden"], 2);
-    other = server.session(&ben).await?;
+    let mut other = server.session(&ben).await?;
     assert_eq!(bodies(&history(&mut other, place).await?), ["one", "two", "three"]);
     Ok(())
 }
