@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use uuid::Uuid;
 
-/// Cursors come fast, and a device that was away for two seconds was away for too long.
-const FAST: &str = "\n[resume]\nretention_s = 2\ncursor_interval_ms = 100\n";
+/// Cursors come fast, and a device that was away for six seconds was away for too long.
+const FAST: &str = "\n[resume]\nretention_s = 6\ncursor_interval_ms = 100\n";
 
 /// A device as a client keeps it: what it knows, and where it left off.
 #[derive(Default)]
@@ -136,7 +136,7 @@ async fn a_device_that_was_away_and_one_that_never_was_end_with_the_same_state()
         }
     }
     away.catch_up(&server, &ada).await?;
-    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    tokio::time::sleep(Duration::from_millis(6_500)).await;
     let (_, recovered) = long_away.catch_up(&server, &ada).await?;
     ensure!(!recovered, "it was away for longer than the host remembers");
     let mut fresh = Device::default();
