@@ -12,7 +12,9 @@ mod limits;
 mod marks;
 mod messages;
 mod plugins;
+mod proxies;
 mod sockets;
+mod tls;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
