@@ -19,22 +19,31 @@ pub struct Options {
     /// through them unseen.
     pub forwarded_header: ForwardedHeader,
     /// How often a socket is pinged, in milliseconds; one that is silent for two intervals is closed.
+    #[schemars(extend("exceeded" = "3002"))]
     pub ping_interval_ms: u64,
     /// How many bytes may wait for a slow reader before its socket is closed; it loses nothing, and connects again.
+    #[schemars(extend("exceeded" = "3001"))]
     pub outbox_bytes_max: usize,
     /// The largest frame that a client may send, in bytes.
+    #[schemars(extend("exceeded" = "3502"))]
     pub frame_bytes_max: usize,
     /// How many connections of clients may be open; more are closed as they come.
+    #[schemars(extend("exceeded" = "closed as it comes"))]
     pub connections_max: usize,
     /// The largest head of an HTTP request, in bytes; at least 8192.
+    #[schemars(extend("exceeded" = "status 431"))]
     pub header_bytes_max: usize,
     /// How long a connection may take to send the head of its next request, in milliseconds.
+    #[schemars(extend("exceeded" = "closed"))]
     pub header_timeout_ms: u64,
     /// How long a request may take to send its body, in milliseconds.
+    #[schemars(extend("exceeded" = "`timeout`"))]
     pub body_timeout_ms: u64,
     /// The largest component that may be installed, in bytes.
+    #[schemars(extend("exceeded" = "`too_large`"))]
     pub component_bytes_max: u64,
     /// How long the upload of a component may take, in milliseconds.
+    #[schemars(extend("exceeded" = "`timeout`"))]
     pub upload_timeout_ms: u64,
     /// A checkout of the project whose web pages are served in place of those in the binary, to see changes at once.
     pub assets_dir: Option<PathBuf>,
@@ -62,6 +71,7 @@ pub struct Tls {
     /// A PEM file with the private key of the certificate, without a passphrase.
     pub key: Option<PathBuf>,
     /// How long a connection may take to agree on TLS, in milliseconds.
+    #[schemars(extend("exceeded" = "closed"))]
     pub handshake_timeout_ms: u64,
 }
 

@@ -8,6 +8,7 @@ mod bad_input;
 mod conversations;
 mod history;
 mod life;
+mod limit_table;
 mod limits;
 mod marks;
 mod messages;
