@@ -8,23 +8,32 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// The largest body of a message, in bytes of UTF-8.
+    #[schemars(extend("exceeded" = "`too_large`"))]
     pub body_bytes_max: usize,
     /// How many messages a user may send per second in the long run; 0 turns the limit off.
+    #[schemars(extend("exceeded" = "`rate_limited`, then 3503"))]
     pub sends_per_s: u32,
     /// How many messages a user may send at once before `sends_per_s` counts.
+    #[schemars(extend("exceeded" = "`rate_limited`, then 3503"))]
     pub sends_burst: u32,
     /// How many requests a connection may make per second in the long run, before they are decoded: who makes more is
     /// read more slowly; 0 turns the limit off.
+    #[schemars(extend("exceeded" = "read more slowly"))]
     pub requests_per_s: u32,
     /// How many requests of a connection may be in flight.
+    #[schemars(extend("exceeded" = "`rate_limited`, then 3503"))]
     pub in_flight_max: usize,
     /// How many users one request may name.
+    #[schemars(extend("exceeded" = "`invalid`"))]
     pub users_per_request_max: usize,
     /// How many members a group may have.
+    #[schemars(extend("exceeded" = "`invalid`"))]
     pub members_max: usize,
     /// How many logins and registrations a minute, counted per name and per address; 0 turns the limit off.
+    #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub logins_per_minute: u32,
     /// Receipts are pushed, and marks of others kept, in groups of up to so many members.
+    #[schemars(extend("exceeded" = "no receipts are pushed"))]
     pub receipts_above: usize,
 }
 

@@ -121,23 +121,24 @@ impl Compiler {
             let mut stdout = stdout.take(artefact_bytes_max as u64 + 1);
             let mut stderr = stderr.take(16 << 10);
             // A child that dies stops reading: what it said tells why, not the broken pipe.
-            let (_, read, _) =
-                tokio::join!(feed, stdout.read_to_end(&mut artefact), stderr.read_to_end(&mut said));
-            read?;
-            if artefact.len() > artefact_bytes_max {
-                return Ok(None);
-            }
-            child.wait().await.map(Some)
+            let feeding = async { feed.await.or(Ok(())) };
+            let listening = async { stderr.read_to_end(&mut said).await.map(drop).or(Ok(())) };
+            let reading = async {
+                stdout.read_to_end(&mut artefact).await?;
+                // At once, and not at the child's end: whose machine code nobody reads on comes to none.
+                if artefact.len() > artefact_bytes_max {
+                    return Err(Error::Refused(format!(
+                        "compile limit: the machine code has more than {} MiB",
+                        limits.artefact_mib_max
+                    )));
+                }
+                Ok(())
+            };
+            tokio::try_join!(feeding, reading, listening)?;
+            Ok::<_, Error>(child.wait().await?)
         };
         let status = match timeout(Duration::from_secs(limits.wall_s.into()), talk).await {
-            Ok(Ok(Some(status))) => status,
-            Ok(Ok(None)) => {
-                return Err(Error::Refused(format!(
-                    "compile limit: the machine code has more than {} MiB",
-                    limits.artefact_mib_max
-                )));
-            }
-            Ok(Err(error)) => return Err(error.into()),
+            Ok(status) => status?,
             Err(_) => {
                 return Err(Error::Refused(format!("compile limit: more than {} s passed", limits.wall_s)));
             }

@@ -12,32 +12,41 @@ use std::time::Duration;
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// CPU time in milliseconds that one call of a filter may use before it is cut.
+    #[schemars(extend("exceeded" = "the hook fails"))]
     pub call_cpu_ms: u32,
     /// CPU time in milliseconds that all filters together may use on one message.
+    #[schemars(extend("exceeded" = "the hook fails"))]
     pub chain_cpu_ms: u32,
     /// Wall-clock time in milliseconds after which a call is cut, whatever it waits for; also how long a call waits
     /// for a free instance.
     pub call_wall_ms: u32,
     /// CPU time in milliseconds for making an instance: instantiation and its `init`.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub init_cpu_ms: u32,
     /// Wall-clock time in milliseconds for the same.
     pub init_wall_ms: u32,
     /// Memory in MiB of one instance, all its memories together. An instance that has more than a quarter of it
     /// after `init` may grow to four times what it has.
+    #[schemars(extend("exceeded" = "the hook fails"))]
     pub memory_mib: u32,
     /// The most memory in MiB that any instance may have, in `init` and after it, whatever its manifest asks.
+    #[schemars(extend("exceeded" = "clamped, with a warning"))]
     pub memory_mib_max: u32,
     /// Stack in KiB of one call.
+    #[schemars(extend("exceeded" = "the hook fails"))]
     pub stack_kib: u32,
     /// Elements of one table of functions.
     pub table_elements_max: u32,
     /// Handles (streams, pollables and the like) that one instance may hold.
     pub handles_max: u32,
     /// KiB that a plugin may hand to the host at once: a call's result, or the arguments of a host function.
+    #[schemars(extend("exceeded" = "the hook fails"))]
     pub result_kib_max: u32,
     /// Bytes of a body that a plugin rewrote.
+    #[schemars(extend("exceeded" = "the hook fails"))]
     pub body_bytes_max: u32,
     /// Mentions in content that a plugin rewrote.
+    #[schemars(extend("exceeded" = "the hook fails"))]
     pub mentions_max: u32,
     /// Instances of one plugin; 0 stands for twice the number of cores.
     pub instances_per_plugin: u32,
@@ -48,24 +57,34 @@ pub struct Options {
     /// Seconds after which an instance that nobody called is dropped; one always stays.
     pub instance_idle_s: u32,
     /// Calls that may wait for an instance of one plugin; beyond that they are refused as busy.
+    #[schemars(extend("exceeded" = "`unavailable`"))]
     pub waiting_max: u32,
     /// Calls of one user that may wait for an instance of one plugin.
+    #[schemars(extend("exceeded" = "`unavailable`"))]
     pub waiting_per_user_max: u32,
     /// Keys that one plugin may count by at once; the least recently counted is forgotten first.
+    #[schemars(extend("exceeded" = "the oldest goes"))]
     pub rate_keys_max: u32,
     /// Log lines that one plugin may write in a second; those beyond are counted and dropped.
+    #[schemars(extend("exceeded" = "dropped, and counted"))]
     pub log_lines_per_s: u32,
     /// Bytes of a log line; the rest is cut off.
+    #[schemars(extend("exceeded" = "cut off"))]
     pub log_line_bytes_max: u32,
     /// Log lines kept in memory for one plugin.
+    #[schemars(extend("exceeded" = "the oldest goes"))]
     pub log_lines_kept: u32,
     /// Size in MiB of a component.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub component_mib_max: u32,
     /// Core modules in a component.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub core_modules_max: u32,
     /// Size in KiB of a manifest.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub manifest_kib_max: u32,
     /// Size in KiB of a configuration.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub config_kib_max: u32,
     /// Size in MiB of the compiled components that are kept on disk.
     pub cache_mib: u32,
@@ -78,12 +97,15 @@ pub struct Options {
 #[serde(default, deny_unknown_fields)]
 pub struct Compile {
     /// CPU time in seconds.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub cpu_s: u32,
     /// Wall-clock time in seconds.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub wall_s: u32,
     /// Address space in MiB.
     pub memory_mib: u32,
     /// Size in MiB of what it makes.
+    #[schemars(extend("exceeded" = "refused, status 422"))]
     pub artefact_mib_max: u32,
     /// How far the process stands back for others: 0 not at all, 19 most.
     pub nice: u32,

@@ -11,21 +11,27 @@ mod admin;
 mod answer;
 mod assets;
 mod auth;
+mod forwarded;
 mod listener;
 mod metrics;
 mod options;
 mod public;
 mod socket;
+mod stream;
+mod tls;
 
 pub use admin::Token;
+pub use forwarded::Network;
 pub use listener::Door;
 pub use metrics::Metrics;
-pub use options::Options;
+pub use options::{ForwardedHeader, Options, Tls as TlsOptions};
+pub use tls::Misconfigured;
 
 use godwit_core::{accounts, domain::plugin, host::Host};
 use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tls::Tls;
 use tokio::sync::Semaphore;
 
 /// How many components may be on their way in at once.
@@ -58,6 +64,7 @@ pub struct Parts {
 pub struct Gateway {
     parts: Parts,
     uploads: Semaphore,
+    tls: Option<Tls>,
 }
 
 impl std::ops::Deref for Gateway {
@@ -70,8 +77,12 @@ impl std::ops::Deref for Gateway {
 
 impl Gateway {
     /// Doors that lead to these parts; nothing is open until [`Gateway::serve`].
-    pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, uploads: Semaphore::new(UPLOADS_MAX) })
+    ///
+    /// # Errors
+    /// TLS is set, and there can be none.
+    pub fn new(parts: Parts) -> Result<Arc<Self>, Misconfigured> {
+        let tls = Tls::open(&parts.options.tls)?;
+        Ok(Arc::new(Self { parts, uploads: Semaphore::new(UPLOADS_MAX), tls }))
     }
 
     async fn read_json<T: DeserializeOwned>(&self, request: answer::Request) -> Result<T, answer::Failure> {

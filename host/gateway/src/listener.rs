@@ -1,15 +1,29 @@
 //! Listening, and the life of a connection until its last request, or until it becomes a socket.
 //!
 //! It owns the bounds within which anybody may knock: how many connections, how long a head may be and how long it
-//! may take. It refuses to know what is asked: that is for the routes.
+//! may take, TLS included. It refuses to know what is asked: that is for the routes.
 //!
 //! Shutdown in one place: stop accepting, let every connection finish the request that it is in, cut those that do
 //! not end in time. Sockets have left by then; draining them is for whoever owns their sessions.
 
-use crate::{Gateway, admin, answer::Response, metrics, public};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use crate::{
+    Gateway, admin,
+    answer::{self, Failure, Response},
+    forwarded, metrics, public,
+    stream::Stream,
+    tls::Tls,
+};
+use godwit_protocol::error::{Code, Error};
+use hyper::{body::Incoming, header, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, pending},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -84,9 +98,11 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
+        let mut fresh = pin!(self.keep_fresh(door));
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
+                never = &mut fresh => match never {},
                 Some(_) = connections.join_next() => continue,
                 accepted = listener.accept() => accepted,
             };
@@ -112,14 +128,32 @@ impl Gateway {
         while connections.join_next().await.is_some() {}
     }
 
+    /// TLS is for the way that leads outside; operators are on a private one.
+    fn tls(&self, door: Door) -> Option<&Tls> {
+        self.tls.as_ref().filter(|_| door == Door::Public)
+    }
+
+    async fn keep_fresh(&self, door: Door) -> Infallible {
+        match self.tls(door) {
+            Some(tls) => tls.keep_fresh().await,
+            None => pending().await,
+        }
+    }
+
     async fn respond(
         self: &Arc<Self>,
         door: Door,
-        request: hyper::Request<Incoming>,
+        mut request: hyper::Request<Incoming>,
         peer: SocketAddr,
     ) -> Response {
         let response = match door {
-            Door::Public => public::respond(self, request, peer).await,
+            Door::Public => {
+                let client = forwarded::client(&self.options, peer.ip(), request.headers());
+                if let Some(host) = client.host {
+                    request.headers_mut().insert(header::HOST, host);
+                }
+                public::respond(self, request, client.address).await
+            }
             Door::Admin => admin::respond(self, request).await,
         };
         let status = response.status().as_u16();
@@ -140,15 +174,40 @@ async fn connection(
         tracing::debug!(%error, %peer, "a connection was gone at once");
         return;
     }
+    let stream = match gateway.tls(door) {
+        None => Stream::Plain(stream),
+        Some(tls) => {
+            let accepted = tokio::select! {
+                // Boxed: its state is large, and gone before the first request.
+                accepted = Box::pin(tls.accept(stream)) => accepted,
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            };
+            match accepted {
+                Ok(stream) => stream,
+                Err(error) => {
+                    gateway.metrics.handshakes_failed.inc();
+                    tracing::debug!(%error, %peer, "a connection came to no TLS session");
+                    return;
+                }
+            }
+        }
+    };
+    let misled = gateway.tls(door).is_some() && matches!(stream, Stream::Plain(_));
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        .keep_alive(!misled)
         .header_read_timeout(Duration::from_millis(gateway.options.header_timeout_ms))
         .max_buf_size(gateway.options.header_bytes_max.max(BUFFER_BYTES_MIN));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
         let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(gateway.respond(door, request, peer).await) }
+        async move {
+            Ok::<_, Infallible>(match misled {
+                true => show_the_way(request).await,
+                false => gateway.respond(door, request, peer).await,
+            })
+        }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
@@ -166,4 +225,11 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, listener = door.name(), "a connection failed");
     }
+}
+
+/// Answers who speaks plain HTTP where TLS is spoken; nothing of what was asked is done.
+async fn show_the_way(request: hyper::Request<Incoming>) -> Response {
+    answer::discard(request.into_body()).await;
+    let error = Error::new(Code::Invalid, "TLS is spoken here: use https:// or wss:// with this address");
+    Failure::from(error).into()
 }

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub connections: Family<Listener, Gauge>,
     /// Connections that were closed as they came, for there were too many, by listener.
     pub refused: Family<Listener, Counter>,
+    /// Connections that came to no TLS session: broken off, too slow, or with nothing in common.
+    pub handshakes_failed: Counter,
 }
 
 /// The labels of a request.
@@ -45,5 +47,10 @@ impl Metrics {
             self.connections.clone(),
         );
         registry.register("connections_refused", "Connections closed as they came", self.refused.clone());
+        registry.register(
+            "tls_handshakes_failed",
+            "Connections that came to no TLS session",
+            self.handshakes_failed.clone(),
+        );
     }
 }

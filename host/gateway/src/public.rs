@@ -14,15 +14,14 @@ use crate::{
     assets, auth, socket,
 };
 use hyper::Method;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
-pub(crate) async fn respond(gateway: &Arc<Gateway>, request: Request, peer: SocketAddr) -> Response {
-    route(gateway, request, peer).await.unwrap_or_else(Response::from)
+pub(crate) async fn respond(gateway: &Arc<Gateway>, request: Request, address: IpAddr) -> Response {
+    route(gateway, request, address).await.unwrap_or_else(Response::from)
 }
 
-async fn route(gateway: &Arc<Gateway>, request: Request, peer: SocketAddr) -> Result<Response, Failure> {
+async fn route(gateway: &Arc<Gateway>, request: Request, address: IpAddr) -> Result<Response, Failure> {
     let post = || answer::only(&request, Method::POST, "POST");
-    let address = peer.ip();
     match request.uri().path() {
         "/v1/auth/register" => {
             post()?;

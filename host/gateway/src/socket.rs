@@ -11,9 +11,10 @@ use crate::{
     Gateway,
     answer::{Failure, Request, Response},
     listener::Place,
+    stream::Stream,
 };
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, future::BoxFuture};
+use futures_util::{Sink, SinkExt, Stream as _, future::BoxFuture};
 use godwit_core::{domain::time::Clock, outbox::Drain, session::Session};
 use godwit_protocol::{
     SUBPROTOCOL,
@@ -31,7 +32,6 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::{Instant, Sleep},
 };
 use tokio_tungstenite::{
@@ -55,7 +55,7 @@ const OWN_FRAME_BYTES_MAX: usize = 2 << 20;
 /// How long a closing handshake may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<Stream>;
 
 /// Answers `GET /v1/ws`: checks origin, subprotocol and handshake, and lets a socket take over the connection.
 pub(crate) fn upgrade(gateway: &Arc<Gateway>, mut request: Request) -> Result<Response, Failure> {
@@ -81,8 +81,8 @@ pub(crate) fn upgrade(gateway: &Arc<Gateway>, mut request: Request) -> Result<Re
 }
 
 async fn start(gateway: Arc<Gateway>, upgraded: Upgraded, place: Option<Place>) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        tracing::error!("an upgraded connection is no TCP stream");
+    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+        tracing::error!("an upgraded connection is no stream of a listener");
         return;
     };
     let max = gateway.options.frame_bytes_max;

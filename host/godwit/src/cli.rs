@@ -24,7 +24,11 @@ enum Command {
     /// Manage the plugins of a running server.
     Plugin(plugin::Command),
     /// Print every setting with its documentation and default, as a file that `--config` takes.
-    Config,
+    Config {
+        /// Print a table of the limits instead: each with its default, and what answers whoever goes beyond it.
+        #[arg(long)]
+        limits: bool,
+    },
     /// Compile a component from standard input to standard output: how the server calls itself.
     #[command(hide = true)]
     CompileComponent,
@@ -86,7 +90,8 @@ impl Cli {
             Command::Serve(settings) => serve::run(&settings.sources()?),
             Command::Dev(settings) => dev::run(settings.sources()?),
             Command::Plugin(command) => plugin::run(command),
-            Command::Config => print(&config::example()),
+            Command::Config { limits: false } => print(&config::example()),
+            Command::Config { limits: true } => print(&config::limits()),
             Command::CompileComponent => return Ok(godwit_engine::compile_child()),
         }
         .map(|()| ExitCode::SUCCESS)

@@ -174,11 +174,12 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
             }
             ready.health()
         }),
-    });
+    })?;
 
     let public_listener = listen(settings.server.listen, "server.listen")?;
     let admin_listener = listen(settings.server.admin, "server.admin")?;
     let (public, admin) = (public_listener.local_addr()?, admin_listener.local_addr()?);
+    warn_of_open_admin(admin);
     let (close_admin, admin_closed) = watch::channel(false);
     let doors = [
         tokio::spawn(gateway.clone().serve(Door::Public, public_listener, closed(public_closed))),
@@ -252,6 +253,17 @@ fn listen(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     bind().with_context(|| {
         format!("cannot listen on {address}; set `{setting}` to another address, port 0 takes a free one")
     })
+}
+
+/// The admin listener has no TLS of its own, so that whoever can listen on the way reads the admin token.
+fn warn_of_open_admin(admin: SocketAddr) {
+    if !admin.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            %admin,
+            "the admin listener can be reached from other machines, and speaks without TLS: keep it on 127.0.0.1 and \
+             reach it through a tunnel or a proxy, or make sure that this network is private"
+        );
+    }
 }
 
 /// A socket is a file: the soft limit of most systems, 1,024, is kept for programs that use `select`.

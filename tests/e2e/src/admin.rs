@@ -60,6 +60,11 @@ impl Admin {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
+    /// Where it is, for those who speak to it by hand.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://{}{path}", self.address);
         self.http.request(method, url).bearer_auth(&self.token).timeout(PATIENCE)

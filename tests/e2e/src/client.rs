@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, TcpStream},
     time::{Instant, timeout_at},
 };
@@ -99,9 +100,14 @@ pub struct Sent {
     pub duplicate: bool,
 }
 
+/// What a connection may run over: TCP, or TLS within it.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// One connection.
 pub struct Client {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Stream>>,
     /// What the server said first.
     pub hello: Value,
     /// The answer to `connect`; `null` before.
@@ -119,7 +125,9 @@ impl Client {
     /// # Errors
     /// The server refuses the connection, or says something else first.
     pub async fn open(address: SocketAddr) -> Result<Self> {
-        Self::over(TcpStream::connect(address).await?, request(address, &[])?).await
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Self::over(stream, request(address, &[])?).await
     }
 
     /// Opens a connection whose receive window is as small as the system allows, for readers that stall.
@@ -129,11 +137,17 @@ impl Client {
     pub async fn open_narrow(address: SocketAddr) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(4096)?;
-        Self::over(socket.connect(address).await?, request(address, &[])?).await
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        Self::over(stream, request(address, &[])?).await
     }
 
-    async fn over(stream: TcpStream, request: Request) -> Result<Self> {
-        stream.set_nodelay(true)?;
+    /// Opens a connection with this request over a stream that is there already, and reads `hello`.
+    ///
+    /// # Errors
+    /// The server refuses the connection, or says something else first.
+    pub async fn over(stream: impl Stream + 'static, request: Request) -> Result<Self> {
+        let stream: Box<dyn Stream> = Box::new(stream);
         let config = WebSocketConfig::default().read_buffer_size(16 * 1024);
         let opened = client_async_with_config(request, stream, Some(config));
         let (socket, _) = tokio::time::timeout(PATIENCE, opened).await.context("no handshake")??;

@@ -1,7 +1,7 @@
 //! The real binary over real sockets: what every end-to-end test and the load generator stand on.
 //!
-//! It owns a server's life ([`server`]), the operator's and the people's ways in ([`admin`], [`client`]), and an
-//! independent judge of what came out ([`checker`]). It refuses to know the host's crates: everything here is written
+//! It owns a server's life ([`server`]), the operator's and the people's ways in ([`admin`], [`client`], within TLS by
+//! [`tls`]), and an independent judge of what came out ([`checker`]). It refuses to know the host's crates: everything here is written
 //! from the contracts alone, so that a misreading of the host is not repeated by its tests.
 //!
 //! Start with [`server::Server::start`], then [`server::Server::person`], then [`client::Client::send`].
@@ -10,6 +10,7 @@ pub mod admin;
 pub mod checker;
 pub mod client;
 pub mod server;
+pub mod tls;
 
 use std::time::Duration;
 

@@ -20,6 +20,7 @@ pub struct Options {
     /// How many passwords are hashed at once; each takes a core and its memory for some tens of milliseconds.
     pub hashes_at_once_max: usize,
     /// How many passwords may wait to be hashed; whoever comes after that is asked to try again.
+    #[schemars(extend("exceeded" = "`unavailable`"))]
     pub hashes_waiting_max: usize,
 }
 

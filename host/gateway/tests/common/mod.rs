@@ -38,7 +38,7 @@ pub const ADMIN_TOKEN: &str = "the-admin-token";
 pub const KEY: [u8; Key::LEN] = [7; Key::LEN];
 pub const START: u64 = 1_800_000_000_000;
 /// Anything that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A clock that stands until it is moved.
 pub struct Hands(AtomicU64);
@@ -224,7 +224,8 @@ impl House {
                 true => Ok(()),
                 false => Err("the store is read-only".into()),
             }),
-        });
+        })
+        .unwrap();
         let (mut addresses, mut stop, mut doors) = (Vec::new(), Vec::new(), Vec::new());
         for door in [Door::Public, Door::Admin] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

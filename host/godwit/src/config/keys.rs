@@ -127,6 +127,11 @@ impl Key {
         self.schema["minimum"].as_i64()
     }
 
+    /// What answers whoever goes beyond it, where it is a limit on what others may do.
+    pub fn exceeded(&self) -> Option<&str> {
+        self.schema["exceeded"].as_str()
+    }
+
     /// What a value must be, in words.
     pub fn expectation(&self) -> String {
         let choices = self.choices();

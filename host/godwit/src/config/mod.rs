@@ -9,8 +9,10 @@
 mod example;
 mod keys;
 mod layer;
+mod limits;
 
 pub use example::example;
+pub use limits::limits;
 
 use anyhow::Context;
 use keys::Keys;

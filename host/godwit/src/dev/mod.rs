@@ -43,7 +43,12 @@ pub fn run(mut sources: Sources) -> anyhow::Result<()> {
     if project.has_web_pages() {
         sources.presets.push(("gateway.assets_dir", project.root.to_string_lossy().into_owned()));
     }
-    let settings = config::load(&sources, std::env::vars())?;
+    let mut settings = config::load(&sources, std::env::vars())?;
+    if settings.gateway.tls != Default::default() {
+        // The demo users, and browsers that know no certificate of this machine, come without.
+        settings.gateway.tls = Default::default();
+        say("`gateway.tls` is left aside: `godwit dev` speaks plain HTTP.");
+    }
     logs::start(&settings.log)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {

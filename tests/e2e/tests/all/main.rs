@@ -9,14 +9,17 @@ mod bad_input;
 mod conversations;
 mod history;
 mod life;
+mod limit_table;
 mod limits;
 mod marks;
 mod membership;
 mod messages;
 mod plugins;
+mod proxies;
 mod resume;
 mod revisions;
 mod sockets;
+mod tls;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
