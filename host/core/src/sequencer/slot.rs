@@ -38,6 +38,9 @@ pub struct Slot {
     pub state: Option<State>,
     /// Something is under way that must be finished before anything else begins.
     pub busy: bool,
+    /// The outcome of a commit is not known. What is in memory was acknowledged and may be shown; nothing is built on
+    /// it before storage has said what stands.
+    unsettled: bool,
     /// What waits, in order.
     pub waiting: VecDeque<Command>,
 }
@@ -91,6 +94,11 @@ impl Slot {
                 self.load(conversation, turn);
                 return;
             };
+            if self.unsettled && command.changes() {
+                self.waiting.push_front(command);
+                self.load(conversation, turn);
+                return;
+            }
             match command {
                 Command::Send(draft) => {
                     let gathered = gather(state, draft, true, &mut batch, turn);
@@ -203,7 +211,7 @@ impl Slot {
         match result {
             Ok(Some(state)) => {
                 ports.cards.put(conversation, state.card());
-                self.state = Some(state);
+                (self.state, self.unsettled) = (Some(state), false);
             }
             Ok(None) => return self.missing(conversation, ports),
             Err(error) => self.failed(&error, ports),
@@ -332,7 +340,7 @@ impl Slot {
             Appended::Unknown(cause) => {
                 tracing::error!(%cause, conversation = %batch.conversation, "the outcome of a commit is not known");
                 ports.metrics.store_failures.inc();
-                self.state = None;
+                self.unsettled = true;
                 let text = "whether this took effect is not known; the same client_id settles it";
                 refuse_batch(batch, &Error::new(Code::UnknownOutcome, text));
             }
@@ -383,19 +391,26 @@ impl Slot {
                 ports.metrics.store_failures.inc();
                 tracing::error!(%error, %conversation, "an invitation was not carried out");
                 // How far it came is found by loading again, which finishes it.
-                *state = None;
+                self.unsettled = state.is_some();
                 drop(answer.send(Err(error.into())));
             }
         }
     }
 
-    /// Storage cannot serve this conversation: everyone who waits is told so.
+    /// Storage cannot serve this conversation: everyone who waits is told so, but for those who only look at one that
+    /// is in memory.
     fn failed(&mut self, error: &waist::Error, ports: &Ports) {
         ports.metrics.store_failures.inc();
         tracing::error!(%error, waiting = self.waiting.len(), "a conversation could not be read");
-        self.state = None;
-        for command in self.waiting.drain(..) {
-            refuse(command, error.clone().into());
+        if !self.unsettled {
+            self.state = None;
+        }
+        for command in std::mem::take(&mut self.waiting) {
+            if self.state.is_some() && !command.changes() {
+                self.waiting.push_back(command);
+            } else {
+                refuse(command, error.clone().into());
+            }
         }
     }
 }
