@@ -21,7 +21,7 @@ use godwit_domain::{
     time::Ms,
     waist::{Batch, Check, Consistency, Direction, Error, Outcome, Partition, Raise, Row, Scan},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use std::{
     borrow::Cow,
     ops::{Bound, RangeInclusive},
@@ -38,6 +38,7 @@ const HEADS_AT_ONCE: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HeadRecord {
     /// The number that the next message gets.
+    #[serde(deserialize_with = "numbered")]
     pub(super) next: Seq,
     /// The last revision that a change of membership made.
     pub(super) members_rev: Rev,
@@ -45,6 +46,16 @@ pub(super) struct HeadRecord {
     pub(super) changed_at: Ms,
     /// A change of membership that is being carried out.
     pub(super) intent: Option<Intent>,
+}
+
+/// A number that a bucket has room for: none that was written is another, and all that follows counts on it.
+fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Seq, D::Error> {
+    let seq = Seq::deserialize(deserializer)?;
+    let last = layout::last(u32::MAX);
+    if (1..=last).contains(&seq.0) {
+        return Ok(seq);
+    }
+    Err(D::Error::custom(format_args!("the next number is {seq}, it must be 1 to {last}")))
 }
 
 impl HeadRecord {
