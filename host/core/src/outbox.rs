@@ -50,6 +50,8 @@ struct State {
 #[derive(Default)]
 struct Gate {
     pushes: Vec<(Option<At>, Bytes)>,
+    /// It was too much: what can be fetched as well is told as heads from then on.
+    collapsed: bool,
 }
 
 /// What share of the outbox may gather behind a gate before it is told as heads: the reply needs room too.
@@ -92,14 +94,15 @@ impl Shared {
 impl State {
     /// Whether it is the first.
     fn spare(&mut self, head: object::Head) -> bool {
-        let spared = self.spared.get_or_insert_default();
-        spared.insert(head.conversation, head);
-        spared.len() == 1
+        let first = self.spared.is_none();
+        self.spared.get_or_insert_default().insert(head.conversation, head);
+        first
     }
 
     /// Turns what gathered behind the gate, and can be fetched as well, into heads.
     fn collapse(&mut self) {
         let Some(gate) = &mut self.gate else { return };
+        gate.collapsed = true;
         let gathered = std::mem::take(&mut gate.pushes);
         for (at, frame) in gathered {
             match at {
@@ -139,9 +142,11 @@ impl Outbox {
     /// shut gate it waits.
     pub fn push(&self, frame: Bytes, at: Option<At>) {
         self.0.with(|state| {
-            if state.gate.is_some() && state.bytes + frame.len() > self.0.bytes_max / GATE_SHARE {
-                state.collapse();
-                if let Some(at) = at {
+            if let Some(gate) = &state.gate {
+                if !gate.collapsed && state.bytes + frame.len() > self.0.bytes_max / GATE_SHARE {
+                    state.collapse();
+                }
+                if let (Some(Gate { collapsed: true, .. }), Some(at)) = (state.gate.as_deref(), at) {
                     state.spare(at.head);
                     return;
                 }

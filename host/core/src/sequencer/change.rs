@@ -200,11 +200,11 @@ impl Slot {
                     self.waiting.push_front(Command::Change(ask));
                 }
             }
-            (Err(error), state) => {
+            (Err(error), _) => {
                 ports.metrics.store_failures.inc();
                 tracing::error!(%error, %conversation, "a change was not carried out");
                 // How far it came is found by loading again, which finishes it.
-                *state = None;
+                self.unsettled.push(stamp.clone());
                 let text = "whether this took effect is not known; the same client_id settles it";
                 for (ask, outcome) in outcomes {
                     let unknown = || Error::new(Code::UnknownOutcome, text);

@@ -188,6 +188,14 @@ struct Page {
 type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 impl Command {
+    /// Whether it may change the conversation, and so needs to know for certain where that stands.
+    fn changes(&self) -> bool {
+        !matches!(
+            self,
+            Self::View { .. } | Self::Members { .. } | Self::Receipts { .. } | Self::Settle { .. }
+        )
+    }
+
     fn conversation(&self) -> Option<ConversationId> {
         match self {
             Self::Send(draft) | Self::Fresh(draft) => Some(draft.conversation),

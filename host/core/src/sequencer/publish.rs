@@ -97,6 +97,11 @@ pub fn changed(state: &State, before: &[UserId], revisions: &[Revision], ports: 
     }
 }
 
+/// Where a conversation stands that went on without anyone being told.
+pub fn heads(state: &State, ports: &Ports) {
+    ports.router.spare(&state.audience, head(state));
+}
+
 fn may_see(state: &State, user: UserId, revision: &Revision) -> bool {
     state.known(user).is_some_and(|member| state.visible(member).revision(revision))
 }

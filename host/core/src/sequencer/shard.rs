@@ -84,6 +84,8 @@ pub struct Shard {
     touched: Vec<ConversationId>,
     /// Conversations with marks to store.
     unstored: HashSet<ConversationId>,
+    /// Conversations of which it is not known what became of a commit.
+    unsettled: HashSet<ConversationId>,
     settling: Vec<oneshot::Sender<()>>,
     stored_to_settle: bool,
 }
@@ -96,6 +98,7 @@ impl Shard {
             work: FuturesUnordered::new(),
             touched: Vec::new(),
             unstored: HashSet::new(),
+            unsettled: HashSet::new(),
             settling: Vec::new(),
             stored_to_settle: false,
         }
@@ -104,8 +107,8 @@ impl Shard {
     /// Runs until every handle is gone and everything is durable.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut inbox = Vec::with_capacity(INBOX_MAX);
-        let mut store_marks = tokio::time::interval(STORE_MARKS_EVERY);
-        store_marks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = tokio::time::interval(STORE_MARKS_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut open = true;
         while open || !self.work.is_empty() {
             tokio::select! {
@@ -122,7 +125,10 @@ impl Shard {
                         self.store_unstored();
                     }
                 }
-                _ = store_marks.tick(), if open && !self.unstored.is_empty() => self.store_unstored(),
+                _ = ticks.tick(), if open && !(self.unstored.is_empty() && self.unsettled.is_empty()) => {
+                    self.store_unstored();
+                    self.settle_unknown();
+                }
             }
             self.turn();
         }
@@ -229,7 +235,7 @@ impl Shard {
                 let next =
                     self.with_slot(conversation, |slot, ports| slot.loaded(conversation, result, ports));
                 self.work.extend(next.flatten());
-                self.note_unstored(conversation);
+                self.note(conversation);
             }
             Done::Opened(conversation, result) => {
                 self.with_slot(conversation, |slot, ports| slot.opened(result, ports));
@@ -244,7 +250,7 @@ impl Shard {
                 for (batch, outcome) in outcomes {
                     let conversation = batch.conversation;
                     self.with_slot(conversation, |slot, ports| slot.appended(batch, outcome, ports));
-                    self.note_unstored(conversation);
+                    self.note(conversation);
                 }
             }
             Done::LookedUpAfter(conversation, result) => {
@@ -257,7 +263,9 @@ impl Shard {
                 self.with_slot(conversation, |slot, ports| slot.unplanned(asks, &error, ports));
             }
             Done::Changed(tried) => {
-                self.with_slot(tried.conversation, |slot, ports| slot.changed(*tried, ports));
+                let conversation = tried.conversation;
+                self.with_slot(conversation, |slot, ports| slot.changed(*tried, ports));
+                self.note(conversation);
             }
             Done::Raised(raising, result) => self.raised(raising, &result),
             Done::Stored(rises, _stamp, result) => {
@@ -281,11 +289,30 @@ impl Shard {
         }
     }
 
-    /// Has the marks of the conversation stored soon, where some rose by sending.
-    fn note_unstored(&mut self, conversation: ConversationId) {
-        let state = self.slots.peek(&conversation).and_then(|slot| slot.state.as_ref());
-        if state.is_some_and(|state| !state.unstored.is_empty()) {
+    /// Notes what the conversation needs soon: marks that rose by sending stored, a commit of unknown outcome settled.
+    fn note(&mut self, conversation: ConversationId) {
+        let Some(slot) = self.slots.peek(&conversation) else { return };
+        if slot.state.as_ref().is_some_and(|state| !state.unstored.is_empty()) {
             self.unstored.insert(conversation);
+        }
+        if !slot.unsettled.is_empty() {
+            self.unsettled.insert(conversation);
+        }
+    }
+
+    /// Asks storage what became of commits of which it did not say so.
+    fn settle_unknown(&mut self) {
+        let turn = Turn {
+            ports: &self.ports,
+            work: &self.work,
+            appends: Vec::new(),
+            raising: Vec::new(),
+            stamp: None,
+        };
+        for conversation in self.unsettled.drain() {
+            if let Some(slot) = self.slots.peek_mut(&conversation) {
+                slot.settle(conversation, &turn);
+            }
         }
     }
 

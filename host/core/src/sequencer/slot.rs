@@ -37,6 +37,10 @@ pub struct Slot {
     pub state: Option<State>,
     /// Something is under way that must be finished before anything else begins.
     pub busy: bool,
+    /// The outcome of a commit is not known. What is in memory was acknowledged and may be shown; nothing is built on
+    /// it before storage has said what stands.
+    /// These times are held meanwhile: no cursor may pass what may yet turn out to have happened.
+    pub unsettled: Vec<Arc<Stamp>>,
     /// What waits, in order.
     pub waiting: VecDeque<Command>,
 }
@@ -74,7 +78,7 @@ impl Slot {
     /// Whether nothing would be lost by forgetting it.
     pub fn is_idle(&self) -> bool {
         let stored = self.state.as_ref().is_none_or(|state| state.unstored.is_empty());
-        !self.busy && self.waiting.is_empty() && stored
+        !self.busy && self.waiting.is_empty() && stored && self.unsettled.is_empty()
     }
 
     /// Whether it holds nothing at all: the place of a conversation that does not exist.
@@ -94,6 +98,11 @@ impl Slot {
                 self.load(conversation, turn);
                 return;
             };
+            if !self.unsettled.is_empty() && command.changes() {
+                self.waiting.push_front(command);
+                self.load(conversation, turn);
+                return;
+            }
             match command {
                 Command::Send(draft) => {
                     let gathered = gather(state, draft, true, &mut batch, turn);
@@ -215,12 +224,31 @@ impl Slot {
         match result {
             Ok(Some(state)) => {
                 ports.cards.put(conversation, state.card());
+                self.settled(&state, ports);
                 self.state = Some(state);
             }
             Ok(None) => return self.missing(conversation, ports),
             Err(error) => self.failed(&error, ports),
         }
         None
+    }
+
+    /// Storage has said what became of commits whose outcome was not known: who is connected was not told of them.
+    fn settled(&mut self, now: &State, ports: &Ports) {
+        let moved = |before: &State| {
+            (before.head.last_seq, before.head.last_rev) != (now.head.last_seq, now.head.last_rev)
+        };
+        if !self.unsettled.is_empty() && self.state.as_ref().is_some_and(moved) {
+            publish::heads(now, ports);
+        }
+        self.unsettled.clear();
+    }
+
+    /// Asks storage once more what became of a commit, if that is not known yet.
+    pub fn settle(&mut self, conversation: ConversationId, turn: &Turn<'_>) {
+        if !self.busy && !self.unsettled.is_empty() {
+            self.load(conversation, turn);
+        }
     }
 
     /// There is no such conversation: the first that waits makes it, or is told so.
@@ -366,7 +394,7 @@ impl Slot {
             Appended::Unknown(cause) => {
                 tracing::error!(%cause, conversation = %batch.conversation, "the outcome of a commit is not known");
                 ports.metrics.store_failures.inc();
-                self.state = None;
+                self.unsettled.extend(batch.stamp.clone());
                 let text = "whether this took effect is not known; the same client_id settles it";
                 refuse_batch(batch, &Error::new(Code::UnknownOutcome, text));
             }
@@ -389,13 +417,20 @@ impl Slot {
         }
     }
 
-    /// Storage cannot serve this conversation: everyone who waits is told so.
+    /// Storage cannot serve this conversation: everyone who waits is told so, but for those who only look at one that
+    /// is in memory.
     fn failed(&mut self, error: &waist::Error, ports: &Ports) {
         ports.metrics.store_failures.inc();
         tracing::error!(%error, waiting = self.waiting.len(), "a conversation could not be read");
-        self.state = None;
-        for command in self.waiting.drain(..) {
-            refuse(command, error.clone().into());
+        if self.unsettled.is_empty() {
+            self.state = None;
+        }
+        for command in std::mem::take(&mut self.waiting) {
+            if self.state.is_some() && !command.changes() {
+                self.waiting.push_back(command);
+            } else {
+                refuse(command, error.clone().into());
+            }
         }
     }
 }

@@ -18,8 +18,12 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Durable commits.
     pub commits: Counter,
-    /// Groups whose write failed; after the first one the store is read-only.
+    /// Groups whose write failed; after one the store is read-only until the file is opened anew.
     pub commit_errors: Counter,
+    /// 1 while nothing can be written, else 0.
+    pub read_only: Gauge,
+    /// How often the file was opened anew after a failure.
+    pub reopened: Counter,
     /// Calls that wait for the write thread.
     pub queue_depth: Gauge,
     /// Rows removed after their end.
@@ -34,6 +38,8 @@ impl Default for Metrics {
             commit_seconds: Histogram::new(exponential_buckets(1.0 / 16_384.0, 2.0, 18)),
             commits: Counter::default(),
             commit_errors: Counter::default(),
+            read_only: Gauge::default(),
+            reopened: Counter::default(),
             queue_depth: Gauge::default(),
             swept_rows: Counter::default(),
         }
@@ -54,6 +60,12 @@ impl Metrics {
         registry.register_with_unit("commit", help, Unit::Seconds, self.commit_seconds.clone());
         registry.register("commits", "Durable commits", self.commits.clone());
         registry.register("commit_errors", "Groups whose write failed", self.commit_errors.clone());
+        registry.register("read_only", "1 while nothing can be written, else 0", self.read_only.clone());
+        registry.register(
+            "reopened",
+            "Times the file was opened anew after a failure",
+            self.reopened.clone(),
+        );
         registry.register("queue_depth", "Calls that wait for the write thread", self.queue_depth.clone());
         registry.register("swept_rows", "Rows removed after their end", self.swept_rows.clone());
     }
@@ -76,6 +88,8 @@ mod tests {
             "commit_seconds",
             "commits",
             "commit_errors",
+            "read_only",
+            "reopened",
             "queue_depth",
             "swept_rows",
         ] {

@@ -3,9 +3,18 @@
 //! It owns the file, the write thread with its group commit, the bounded readers and the sweeper of rows that ended.
 //! It refuses to know what rows mean, and never changes a row by itself but to remove one that has ended.
 //!
-//! Start with [`Backend::open`], then `writer.rs` for the way of a write.
+//! When a write fails, nobody knows what the file holds. Its batches are [`Outcome::Unknown`], nothing is written any
+//! more, and reads go on from a view of what was acknowledged; after a while the file is opened anew, which settles
+//! what was unknown. A panic of redb, whose checks are assertions, is contained in the same way: that of a read is
+//! that read's [`Error::Corrupt`], that of a write is a write that failed.
+//!
+//! Start with [`Backend::open`], then `writer.rs` for the way of a write, and `recover.rs` for the way back.
 
+mod current;
+mod disk;
+mod file;
 mod metrics;
+mod recover;
 mod rows;
 mod sweep;
 mod writer;
@@ -16,13 +25,13 @@ mod tests;
 pub use self::metrics::Metrics;
 
 use self::{
+    current::Current,
+    file::File,
+    recover::Alarm,
     rows::{Envelope, Kind},
     writer::{Call, Calls, Done, Writer},
 };
-use ::redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,
-    StorageError, backends::FileBackend,
-};
+use ::redb::{Database, ReadOnlyTable, ReadableDatabase, StorageBackend, backends::FileBackend};
 use async_trait::async_trait;
 use bytes::Bytes;
 use godwit_domain::{
@@ -37,7 +46,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     ops::Bound,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -68,6 +77,15 @@ pub struct Options {
     pub sweep_interval_ms: u64,
     /// Seconds for which the sweeper rests when it has been through the whole file.
     pub sweep_rest_s: u64,
+    /// A file of up to so many bytes is checked from end to end when it is opened, and refused where it was changed
+    /// from outside; a larger one is trusted, because reading a gigabyte takes seconds.
+    /// 0 trusts every file.
+    pub check_bytes_max: u64,
+    /// Milliseconds after a failed write until the file is opened anew, so that the host writes again.
+    /// Each failure soon after the last one doubles the wait.
+    pub reopen_after_ms: u64,
+    /// The longest of these waits, in milliseconds.
+    pub reopen_after_ms_max: u64,
 }
 
 impl Default for Options {
@@ -81,6 +99,9 @@ impl Default for Options {
             sweep_rows_max: 2_048,
             sweep_interval_ms: 1_000,
             sweep_rest_s: 600,
+            check_bytes_max: 256 << 20,
+            reopen_after_ms: 250,
+            reopen_after_ms_max: 30_000,
         }
     }
 }
@@ -109,14 +130,13 @@ impl Options {
 /// The store of one data folder. It is shared by handle, works until [`Backend::close`], and is safe to drop at any
 /// time: what was acknowledged is on the disk.
 pub struct Backend {
-    /// Taken by `close`.
-    database: Mutex<Option<Arc<Database>>>,
+    current: Arc<Current>,
+    alarm: Alarm,
     calls: Calls,
     /// One permit per running read. `close` takes all of them, so that no read holds the file when it is closed.
     readers: Arc<Semaphore>,
     readers_max: u32,
     sweeper: Mutex<Option<sweep::Handle>>,
-    failure: Arc<OnceLock<String>>,
     clock: Arc<dyn Clock>,
     group_changes_max: usize,
 }
@@ -137,17 +157,16 @@ impl Backend {
             Error::Unavailable(format!("cannot open the data folder {}: {error}", folder.display()))
         };
         std::fs::create_dir_all(folder).map_err(|error| refused(&error))?;
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(folder.join(FILE))
-            .map_err(|error| refused(&error))?;
-        // The name of a new file is durable only when its folder is.
-        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| refused(&error))?;
-        let backend = FileBackend::new(file).map_err(|error| refused(&error))?;
-        Self::open_on(backend, &folder.display().to_string(), options, clock, metrics)
+        let (path, name) = (folder.join(FILE), folder.display().to_string());
+        let made = path.try_exists().map_err(|error| refused(&error))?;
+        if !made {
+            file::make(folder, FILE, options)?;
+        }
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path);
+        let file = file.map_err(|error| refused(&error))?;
+        file::drop_memory(&file).map_err(|error| refused(&error))?;
+        let bytes = FileBackend::new(file).map_err(|error| refused(&error))?;
+        Self::open_on(bytes, &name, options, clock, metrics)
     }
 
     /// Opens the store on any bytes that redb can use: tests hand in disks that fail. `name` is what messages call it.
@@ -162,45 +181,35 @@ impl Backend {
         metrics: Metrics,
     ) -> Result<Arc<Self>, Error> {
         options.check()?;
-        let database = Builder::new()
-            .set_cache_size(options.cache_bytes)
-            .create_with_backend(bytes)
-            .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                    Error::Unavailable(format!("the data folder {name} is in use by another process"))
-                }
-                DatabaseError::Storage(StorageError::Corrupted(what)) => {
-                    Error::Corrupt(format!("the data folder {name}: {what}"))
-                }
-                error => Error::Unavailable(format!("cannot open the data folder {name}: {error}")),
-            })?;
-        prepare(&database, name)?;
-
-        let database = Arc::new(database);
-        let failure = Arc::new(OnceLock::new());
+        let (file, database) = File::open(bytes, name, options)?;
+        let current = Arc::new(Current::new(database.clone()));
         let (sender, receiver) = mpsc::channel(options.queue_calls_max);
         let calls = Calls { sender, metrics: metrics.clone() };
+        let no_thread = |error| Error::Unavailable(format!("cannot start a thread of the store: {error}"));
+        let alarm = recover::start(calls.sender.downgrade(), metrics.clone(), options).map_err(no_thread)?;
         let writer = Writer {
-            database: database.clone(),
+            database,
+            file,
+            current: current.clone(),
+            alarm: alarm.clone(),
             calls: receiver,
             clock: clock.clone(),
             metrics,
             options: options.clone(),
-            failure: failure.clone(),
+            trial_bytes: 0,
         };
-        let no_thread = |error| Error::Unavailable(format!("cannot start a thread of the store: {error}"));
         let thread = std::thread::Builder::new().name("storage-write".into());
         thread.spawn(move || writer.run()).map_err(no_thread)?;
         let sweeper =
-            sweep::start(database.clone(), calls.clone(), clock.clone(), options).map_err(no_thread)?;
+            sweep::start(current.clone(), calls.clone(), clock.clone(), options).map_err(no_thread)?;
         Ok(Arc::new(Self {
-            database: Mutex::new(Some(database)),
+            current,
+            alarm,
             calls,
             readers: Arc::new(Semaphore::new(options.readers_max)),
             // `Options::check` has seen that it fits.
             readers_max: options.readers_max as u32,
             sweeper: Mutex::new(Some(sweeper)),
-            failure,
             clock,
             group_changes_max: options.group_changes_max,
         }))
@@ -211,10 +220,22 @@ impl Backend {
     /// # Errors
     /// Why nothing is written any more.
     pub fn health(&self) -> Result<(), String> {
-        if let Some(failure) = self.failure.get() {
-            return Err(failure.clone());
+        if let Some(failure) = self.current.failure() {
+            return Err(failure);
         }
-        self.database().map(drop).map_err(|error| error.to_string())
+        self.current.database().map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Opens the file anew if a write has failed, without waiting for the next try. What was unknown is settled when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where it still cannot be written, [`Error::Corrupt`] where it cannot be read: nothing is
+    /// written until a later try succeeds.
+    pub async fn reopen(&self) -> Result<(), Error> {
+        let (reply, opened) = oneshot::channel();
+        self.calls.send(Call::Reopen { reply }).await;
+        opened.await.unwrap_or_else(|_| Err(unavailable(WRITER_GONE)))
     }
 
     /// Makes durable what waits, answers it, and closes the file. Later calls are refused; closing twice is no error.
@@ -236,39 +257,55 @@ impl Backend {
         let _ = closed.await;
         let Ok(_all) = self.readers.acquire_many(self.readers_max).await else { return Ok(()) };
         self.readers.close();
-        let database = lock(&self.database).take().and_then(Arc::into_inner);
+        let database = self.current.take().and_then(Arc::into_inner);
         match database {
             Some(database) => blocking(|| database.close().map_err(|error| read_error(error.into()))).await,
             None => Ok(()),
         }
     }
 
-    fn database(&self) -> Result<Arc<Database>, Error> {
-        lock(&self.database).clone().ok_or_else(|| unavailable("the store is closed"))
-    }
-
     /// Runs a read on a thread that may block, with the time that it shall see.
     async fn read<T: Send + 'static>(
         &self,
-        consistency: Consistency,
-        read: impl FnOnce(&Table, Ms) -> Result<T, Error> + Send + 'static,
+        read: impl Fn(&Table, Ms) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        // The outcome of a commit that failed is settled by opening the file again, not before.
-        if let (Consistency::Serial, Some(failure)) = (consistency, self.failure.get()) {
-            return Err(Error::Unavailable(failure.clone()));
-        }
         let permit =
             self.readers.clone().acquire_owned().await.map_err(|_| unavailable("the store is closed"))?;
-        let (database, now) = (self.database()?, self.clock.now());
+        let (current, alarm, now) = (self.current.clone(), self.alarm.clone(), self.clock.now());
         blocking(move || {
-            let open = || Ok(database.begin_read()?.open_table(rows::ROWS)?);
-            let result = open().map_err(read_error).and_then(|table| read(&table, now));
+            let run = |database: &Database| {
+                let open = || Ok(database.begin_read()?.open_table(rows::ROWS)?);
+                open().map_err(read_error).and_then(|table| read(&table, now))
+            };
+            let mut database = current.database()?;
+            let mut result = run(&database);
+            if let Err(Error::Unavailable(why)) = &result {
+                // After one failure redb reads no more, until it is opened anew.
+                match current.replaced(&database, why) {
+                    Some(newer) => {
+                        database = newer;
+                        result = run(&database);
+                    }
+                    None => {
+                        tracing::error!(%why, "a read failed: the store is read-only until its file is opened anew");
+                        alarm.raise();
+                    }
+                }
+            }
             // In this order: who holds all permits knows that nobody holds the file.
             drop(database);
             drop(permit);
             result
         })
         .await
+    }
+
+    /// The outcome of a commit that failed is settled by opening the file anew, not before.
+    fn settled(&self, consistency: Consistency, partition: &Partition) -> Result<(), Error> {
+        match consistency {
+            Consistency::Committed => Ok(()),
+            Consistency::Serial => self.current.settled(partition),
+        }
     }
 
     /// Sends calls of a bounded size and waits for all of them.
@@ -300,7 +337,8 @@ impl Store for Backend {
         consistency: Consistency,
     ) -> Result<Option<Bytes>, Error> {
         check_key(&partition, &key)?;
-        self.read(consistency, move |table, now| find(table, now, &partition, &key)).await
+        self.settled(consistency, &partition)?;
+        self.read(move |table, now| find(table, now, &partition, &key)).await
     }
 
     async fn get_many(&self, keys: Vec<(Partition, Bytes)>) -> Result<Vec<Option<Bytes>>, Error> {
@@ -308,12 +346,13 @@ impl Store for Backend {
         let find_all = move |table: &Table, now| {
             keys.iter().map(|(partition, key)| find(table, now, partition, key)).collect()
         };
-        self.read(Consistency::Committed, find_all).await
+        self.read(find_all).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, Error> {
         check_partition(&scan.partition)?;
-        self.read(scan.consistency, move |table, now| {
+        self.settled(scan.consistency, &scan.partition)?;
+        self.read(move |table, now| {
             let mut found = Vec::new();
             let Some(bounds) = rows::bounds(Kind::Row, &scan.partition, &scan.from, &scan.to) else {
                 return Ok(found);
@@ -379,7 +418,7 @@ impl Store for Backend {
 
     async fn mark(&self, partition: Partition, key: Bytes) -> Result<Option<(u64, Bytes)>, Error> {
         check_key(&partition, &key)?;
-        self.read(Consistency::Committed, move |table, _| {
+        self.read(move |table, _| {
             let key = rows::key(Kind::Mark, &partition, &key);
             let stored = table.get(&key[..]).map_err(|error| read_error(error.into()))?;
             stored.map(|stored| split_mark(&key, stored.value())).transpose()
@@ -389,7 +428,7 @@ impl Store for Backend {
 
     async fn marks(&self, partition: Partition, prefix: Bytes) -> Result<Vec<(Bytes, u64, Bytes)>, Error> {
         check_partition(&partition)?;
-        self.read(Consistency::Committed, move |table, _| {
+        self.read(move |table, _| {
             let lower = rows::key(Kind::Mark, &partition, &prefix);
             let upper = rows::after_prefix(lower.clone()).map_or(Bound::Unbounded, Bound::Excluded);
             let bounds = (Bound::Included(lower), upper);
@@ -469,32 +508,6 @@ fn check_batch(batch: &Batch) -> Result<(), Error> {
         check_value(&put.row.value)?;
     }
     batch.deletes.iter().try_for_each(|key| check_key(&batch.partition, key))
-}
-
-/// Makes the tables of a new file, and refuses one of another format.
-fn prepare(database: &Database, name: &str) -> Result<(), Error> {
-    let found = || -> Result<u32, ::redb::Error> {
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
-        let found = {
-            transaction.open_table(rows::ROWS)?;
-            let mut table = transaction.open_table(rows::FORMAT)?;
-            let found = table.get("format")?.map(|version| version.value());
-            if found.is_none() {
-                table.insert("format", rows::FORMAT_VERSION)?;
-            }
-            found.unwrap_or(rows::FORMAT_VERSION)
-        };
-        transaction.commit()?;
-        Ok(found)
-    };
-    match found().map_err(read_error)? {
-        rows::FORMAT_VERSION => Ok(()),
-        other => Err(Error::Corrupt(format!(
-            "the data folder {name} has format {other}, this version reads {}",
-            rows::FORMAT_VERSION
-        ))),
-    }
 }
 
 /// Runs what blocks where it may; a panic there (redb checks its pages by assertions) is the read's error.

@@ -14,6 +14,8 @@ use std::ops::Bound;
 pub(super) const ROWS: ::redb::TableDefinition<&[u8], &[u8]> = ::redb::TableDefinition::new("rows");
 /// Which format the file has, under the key `format`.
 pub(super) const FORMAT: ::redb::TableDefinition<&str, u32> = ::redb::TableDefinition::new("format");
+/// Written and removed again when a file is opened anew.
+pub(super) const TRIAL: ::redb::TableDefinition<&str, &[u8]> = ::redb::TableDefinition::new("trial");
 /// The format that this code reads and writes.
 pub(super) const FORMAT_VERSION: u32 = 2;
 

@@ -6,6 +6,7 @@
 
 use super::{
     Options,
+    current::Current,
     rows::{Envelope, ROWS},
     writer::{Call, Calls},
 };
@@ -36,7 +37,7 @@ impl Handle {
 
 /// Starts walking.
 pub(super) fn start(
-    database: Arc<Database>,
+    current: Arc<Current>,
     calls: Calls,
     clock: Arc<dyn Clock>,
     options: &Options,
@@ -52,7 +53,10 @@ pub(super) fn start(
         let mut after = None;
         let mut wait = pause;
         while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
-            match step(&database, &calls, &*clock, after.take(), rows_max) {
+            let stepped = current
+                .database()
+                .and_then(|database| step(&database, &calls, &*clock, after.take(), rows_max));
+            match stepped {
                 Ok(next) => {
                     wait = if next.is_some() { pause } else { rest };
                     after = next;

@@ -201,16 +201,29 @@ async fn what_was_acknowledged_is_in_the_file_before_it_is_closed() {
     store.close().await.unwrap();
 }
 
+/// Settings under which the file is opened anew only when it is asked for.
+fn by_hand() -> Options {
+    Options { reopen_after_ms: u64::MAX, ..Options::default() }
+}
+
+fn elsewhere() -> Partition {
+    Partition { space: Space::State, name: Bytes::from_static(b"elsewhere") }
+}
+
 #[tokio::test]
-async fn a_failed_write_is_unknown_and_makes_the_store_read_only_until_it_is_opened_again() {
-    let disk = Disk::default();
-    let store = disk.open().unwrap();
+async fn after_a_failed_write_reads_go_on_and_writes_are_refused_until_the_file_is_opened_anew() {
+    let (disk, metrics) = (Disk::default(), Metrics::default());
+    let store = disk.open_with(&by_hand(), TestClock::at(NOW), metrics.clone()).unwrap();
     assert_eq!(store.commit(vec![batch("a")]).await, [Outcome::Applied]);
-    assert_eq!(store.health(), Ok(()));
+    assert_eq!((store.health(), metrics.read_only.get()), (Ok(()), 0));
 
     disk.fail(true);
     let outcomes = store.commit(vec![batch("b"), batch("c")]).await;
     assert!(matches!(&outcomes[..], [Outcome::Unknown(_), Outcome::Unknown(_)]), "{outcomes:?}");
+    assert_eq!(metrics.read_only.get(), 1);
+    let why = store.health().unwrap_err();
+    assert!(why.contains("read-only") && why.contains("disk is full"), "{why}");
+    assert!(store.reopen().await.is_err(), "the disk still fails");
     disk.fail(false);
 
     // The disk is well again, and still nothing is written: what it holds is not known.
@@ -218,18 +231,59 @@ async fn a_failed_write_is_unknown_and_makes_the_store_read_only_until_it_is_ope
     let [Outcome::Refused(Error::Unavailable(why))] = &outcomes[..] else { panic!("{outcomes:?}") };
     assert!(why.contains("read-only"), "{why}");
     assert!(matches!(store.put_all(vec![(here(), put("d", None))]).await, Err(Error::Unavailable(_))));
-    let serial = store.get(here(), Bytes::from_static(b"a"), Consistency::Serial).await;
-    assert!(matches!(serial, Err(Error::Unavailable(_))), "{serial:?}");
-    let why = store.health().unwrap_err();
-    assert!(why.contains("read-only") && why.contains("disk is full"), "{why}");
-    let _ = store.close().await;
+    // What was acknowledged is read; what is unknown is not shown, nor settled.
+    assert!(stands(&*store, "a").await && !stands(&*store, "b").await);
+    let serial = |at: Partition| store.get(at, Bytes::from_static(b"a"), Consistency::Serial);
+    assert!(matches!(serial(here()).await, Err(Error::Unavailable(_))));
+    assert_eq!(serial(elsewhere()).await, Ok(None), "nothing is unknown there");
 
-    let store = disk.open().unwrap();
-    assert_eq!(store.health(), Ok(()));
-    assert!(stands(&*store, "a").await);
-    assert!(!stands(&*store, "d").await);
+    assert_eq!(store.reopen().await, Ok(()));
+    assert_eq!((store.health(), metrics.read_only.get(), metrics.reopened.get()), (Ok(()), 0, 1));
+    assert!(serial(here()).await.is_ok());
+    assert!(stands(&*store, "a").await && !stands(&*store, "d").await);
+    assert_eq!(stands(&*store, "b").await, stands(&*store, "c").await, "one transaction");
     assert_eq!(store.commit(vec![batch("d")]).await, [Outcome::Applied]);
     store.close().await.unwrap();
+
+    let store = disk.open().unwrap();
+    assert!(stands(&*store, "a").await && stands(&*store, "d").await);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_comes_back_by_itself_once_the_disk_is_well() {
+    let disk = Disk::default();
+    let options = Options { reopen_after_ms: 1, reopen_after_ms_max: 4, ..Options::default() };
+    let store = disk.open_with(&options, TestClock::at(NOW), Metrics::default()).unwrap();
+    disk.fail(true);
+    assert!(matches!(store.commit(vec![batch("a")]).await[..], [Outcome::Unknown(_)]));
+    disk.fail(false);
+    while store.health().is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.commit(vec![batch("b")]).await, [Outcome::Applied]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_failed_is_closed_like_any_other() {
+    let disk = Disk::default();
+    let store = disk.open_with(&by_hand(), TestClock::at(NOW), Metrics::default()).unwrap();
+    disk.fail(true);
+    assert!(matches!(store.commit(vec![batch("a")]).await[..], [Outcome::Unknown(_)]));
+    let _ = store.close().await;
+    assert!(store.reopen().await.is_err());
+    disk.fail(false);
+    disk.open().unwrap().close().await.unwrap();
+}
+
+/// A host that was killed while it made its file never started again: redb takes what is not whole for damaged.
+#[tokio::test]
+async fn a_file_whose_making_was_cut_off_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(format!("{FILE}.new")), [0; 5_000]).unwrap();
+    open_folder(&folder, TestClock::at(NOW)).unwrap().close().await.unwrap();
+    assert!(!folder.path().join(format!("{FILE}.new")).exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -314,7 +368,8 @@ async fn the_sweeper_removes_what_has_ended_and_nothing_else() {
     store.raise(vec![mark]).await.unwrap();
 
     let sweep = |rows_max| {
-        let (database, calls, clock) = (store.database().unwrap(), store.calls.clone(), clock.clone());
+        let (database, calls, clock) =
+            (store.current.database().unwrap(), store.calls.clone(), clock.clone());
         tokio::task::spawn_blocking(move || {
             let (mut after, mut steps) = (None, 0);
             loop {
@@ -334,7 +389,7 @@ async fn the_sweeper_removes_what_has_ended_and_nothing_else() {
     assert_eq!(metrics.swept_rows.get(), 2);
     assert!(stands(&*store, "b").await && stands(&*store, "d").await);
     assert!(store.mark(here(), Bytes::from_static(b"m")).await.unwrap().is_some());
-    let table = store.database().unwrap().begin_read().unwrap().open_table(rows::ROWS).unwrap();
+    let table = store.current.database().unwrap().begin_read().unwrap().open_table(rows::ROWS).unwrap();
     assert_eq!(table.len().unwrap(), 3, "what has ended is gone from the file");
     drop(table);
     store.close().await.unwrap();

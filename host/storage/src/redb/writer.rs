@@ -7,6 +7,9 @@
 
 use super::{
     Metrics, Options,
+    current::Current,
+    file::{self, File},
+    recover::Alarm,
     rows::{self, Envelope, Kind, ROWS},
     unavailable,
 };
@@ -16,10 +19,7 @@ use godwit_domain::{
     time::{Clock, Ms},
     waist::{Batch, Check, Error, Outcome, Partition, Put, Raise, Row},
 };
-use std::{
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// The answer to a call that has no outcome per row.
@@ -44,6 +44,10 @@ pub(super) enum Call {
         keys: Vec<Vec<u8>>,
         reply: Done,
     },
+    /// Open the file anew, if a failure stands.
+    Reopen {
+        reply: Done,
+    },
     /// Work off what waits, let go of the file, answer.
     Close {
         reply: Done,
@@ -61,7 +65,7 @@ impl Call {
             Self::Raise { raises, .. } => (raises.len(), raises.iter().map(|raise| raise.value.len()).sum()),
             Self::PutAll { rows, .. } => (rows.len(), rows.iter().map(|(_, put)| put.row.value.len()).sum()),
             Self::Sweep { keys, .. } => (keys.len(), 0),
-            Self::Close { .. } => (0, 0),
+            Self::Reopen { .. } | Self::Close { .. } => (0, 0),
         }
     }
 
@@ -74,6 +78,7 @@ impl Call {
             Self::Raise { reply, .. }
             | Self::PutAll { reply, .. }
             | Self::Sweep { reply, .. }
+            | Self::Reopen { reply }
             | Self::Close { reply } => {
                 let _ = reply.send(Err(error.clone()));
             }
@@ -88,18 +93,26 @@ pub(super) struct Writer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) options: Options,
-    /// Set once, when a write has failed: what the file holds is no longer known until it is opened again.
-    pub(super) failure: Arc<OnceLock<String>>,
+    /// Opens the file anew.
+    pub(super) file: File,
+    /// Says whether a failure stands: what the file holds is not known until it is opened anew.
+    pub(super) current: Arc<Current>,
+    pub(super) alarm: Alarm,
+    /// How much the group had that failed, in bytes.
+    pub(super) trial_bytes: usize,
+}
+
+fn read_only(error: &dyn std::fmt::Display) -> String {
+    format!("a write failed, the store is read-only until its file can be written again: {error}")
 }
 
 /// Sets the failure if the thread ends by a panic, so that readiness shows it.
-struct Sentinel(Arc<OnceLock<String>>);
+struct Sentinel(Arc<Current>);
 
 impl Drop for Sentinel {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let _ =
-                self.0.set("the write thread broke; the store is read-only until it is opened again".into());
+            self.0.fail("the write thread broke; restart the host".into(), []);
         }
     }
 }
@@ -107,16 +120,21 @@ impl Drop for Sentinel {
 impl Writer {
     /// Works until it is closed or nobody can call any more.
     pub(super) fn run(mut self) {
-        let _sentinel = Sentinel(self.failure.clone());
+        let _sentinel = Sentinel(self.current.clone());
         let mut closers = Vec::new();
         let mut group = Vec::new();
         while let Some(first) = self.calls.blocking_recv() {
             self.gather(first, &mut group);
-            for call in group.extract_if(.., |call| matches!(call, Call::Close { .. })) {
-                // What was sent before is still received; what comes later is refused by the channel.
-                self.calls.close();
-                if let Call::Close { reply } = call {
-                    closers.push(reply);
+            for call in group.extract_if(.., |call| matches!(call, Call::Reopen { .. } | Call::Close { .. }))
+            {
+                match call {
+                    Call::Reopen { reply } => drop(reply.send(self.reopen())),
+                    Call::Close { reply } => {
+                        // What was sent before is still received; what comes later is refused by the channel.
+                        self.calls.close();
+                        closers.push(reply);
+                    }
+                    _ => {}
                 }
             }
             self.commit(std::mem::take(&mut group));
@@ -144,18 +162,18 @@ impl Writer {
         if group.is_empty() {
             return;
         }
-        if let Some(failure) = self.failure.get() {
-            let error = Error::Unavailable(failure.clone());
+        if let Some(failure) = self.current.failure() {
+            let error = Error::Unavailable(failure);
             return group.into_iter().for_each(|call| call.refuse(&error));
         }
-        let result = self.write(&group);
+        let result = match file::contain(|| self.write(&group)) {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(broke) => Err(format!("redb broke: {broke}")),
+        };
         if let Err(error) = &result {
-            self.metrics.commit_errors.inc();
-            let failure = format!("a write failed, the store is read-only until it is opened again: {error}");
-            tracing::error!(%error, "write failed; the store is read-only until it is opened again");
-            let _ = self.failure.set(failure);
+            self.fail(error, &group);
         }
-        let mut outcomes = result.map(Vec::into_iter).map_err(|error| error.to_string());
+        let mut outcomes = result.map(Vec::into_iter);
         for call in group {
             let done = outcomes.as_ref().map(drop).map_err(|error| Error::Unavailable(error.clone()));
             match call {
@@ -169,8 +187,68 @@ impl Writer {
                 Call::Raise { reply, .. }
                 | Call::PutAll { reply, .. }
                 | Call::Sweep { reply, .. }
+                | Call::Reopen { reply }
                 | Call::Close { reply } => drop(reply.send(done)),
             }
+        }
+    }
+
+    /// A group could not be written: from here on there are only reads, and the recovery is told.
+    fn fail(&mut self, error: &str, group: &[Call]) {
+        self.metrics.commit_errors.inc();
+        tracing::error!(
+            %error,
+            "a write failed: the store is read-only until the file can be opened anew, which is tried by itself; \
+             see that its disk has room and is well"
+        );
+        let batches = group.iter().filter_map(|call| match call {
+            Call::Commit { batches, .. } => Some(batches),
+            _ => None,
+        });
+        let unsettled = batches.flatten().map(|batch| batch.partition.clone());
+        self.current.fail(read_only(&error), unsettled);
+        self.trial_bytes = group.iter().map(|call| call.weight().1).sum();
+        self.show_view();
+        self.alarm.raise();
+    }
+
+    /// Opens the file anew, if a failure stands.
+    fn reopen(&mut self) -> Result<(), Error> {
+        if self.current.failure().is_none() {
+            return Ok(());
+        }
+        let reopened = self.file.reopen().and_then(|(database, before)| {
+            // What was unknown is settled and durable: from now on reads show that.
+            self.database = database.clone();
+            self.current.show(database);
+            before.close();
+            self.file.try_out(&self.database, self.trial_bytes)
+        });
+        match reopened {
+            Ok(()) => {
+                self.current.recover();
+                self.metrics.reopened.inc();
+                self.metrics.read_only.set(0);
+                tracing::info!("the file was opened anew: the store writes again");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store stays read-only: the file could not be opened anew");
+                self.current.fail(read_only(&error), []);
+                self.show_view();
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets reads go on without a file that can be written. Where not even that works, they go on from memory.
+    fn show_view(&mut self) {
+        match self.file.view() {
+            Ok(view) => {
+                self.database = view.clone();
+                self.current.show(view);
+            }
+            Err(error) => tracing::error!(%error, "what was stored cannot be read at present"),
         }
     }
 
@@ -197,7 +275,7 @@ impl Writer {
                     changes.extend(rows.iter().map(|(at, put)| Change::Put(at, put)))
                 }
                 Call::Sweep { keys, .. } => sweeps.extend(keys),
-                Call::Close { .. } => {}
+                Call::Reopen { .. } | Call::Close { .. } => {}
             }
         }
         changes.sort_by(|a, b| rows::order(a.partition()).cmp(&rows::order(b.partition())));

@@ -11,7 +11,7 @@ use godwit_domain::{
     time::Ms,
     waist::{Check, Error, Partition, Row},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// How many conversations with more than one bucket are looked up at the same time.
 const HEADS_AT_ONCE: usize = 16;
@@ -20,6 +20,7 @@ const HEADS_AT_ONCE: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HeadRecord {
     /// The number that the next message gets.
+    #[serde(deserialize_with = "numbered")]
     pub(super) next: Seq,
     /// The last revision.
     pub(super) last_rev: Rev,
@@ -29,6 +30,16 @@ pub(super) struct HeadRecord {
     pub(super) revised_at: Ms,
     /// A change that is being carried out.
     pub(super) intent: Option<Intent>,
+}
+
+/// A number that a bucket has room for: none that was written is another, and all that follows counts on it.
+fn numbered<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Seq, D::Error> {
+    let seq = Seq::deserialize(deserializer)?;
+    let last = layout::last(u32::MAX);
+    if (1..=last).contains(&seq.0) {
+        return Ok(seq);
+    }
+    Err(D::Error::custom(format_args!("the next number is {seq}, it must be 1 to {last}")))
 }
 
 impl HeadRecord {

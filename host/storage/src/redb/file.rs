@@ -1,0 +1,239 @@
+//! How the file becomes a database: opened, opened anew after a failed write, and opened for reads alone.
+//!
+//! It owns the order of these steps, and turns what redb says (panics included: redb checks its pages by assertions)
+//! into the waist's errors. It refuses to know when a file is opened anew; that is the write thread's.
+
+use super::{
+    Options,
+    disk::{Disk, Fence, View, Writable},
+    read_error, rows,
+};
+use ::redb::{
+    Builder, Database, DatabaseError, ReadableTable, StorageBackend, StorageError, backends::FileBackend,
+};
+use godwit_domain::waist::Error;
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+
+/// The least that a trial writes, in bytes.
+const TRIAL_BYTES_MIN: usize = 64 << 10;
+
+/// Makes an empty store under `name` in `folder`. It is made beside its place and put there when it is whole: redb
+/// refuses a file whose making was cut off, rightly, because it might be one that was damaged.
+///
+/// # Errors
+/// The disk refuses.
+pub(super) fn make(folder: &Path, name: &str, options: &Options) -> Result<(), Error> {
+    let refused = |error: std::io::Error| {
+        Error::Unavailable(format!("cannot make {name} in the data folder {}: {error}", folder.display()))
+    };
+    let held = std::fs::File::open(folder).map_err(refused)?;
+    // Of two who make it at once the second finds it made.
+    held.lock().map_err(refused)?;
+    if folder.join(name).try_exists().map_err(refused)? {
+        return Ok(());
+    }
+    let beside = folder.join(format!("{name}.new"));
+    let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside);
+    let file = file.map_err(refused)?;
+    let bytes = FileBackend::new(file).map_err(|error| read_error(error.into()))?;
+    let (_, database) = File::open(bytes, &folder.display().to_string(), options)?;
+    let closed = Arc::into_inner(database).map(Database::close).transpose();
+    closed.map_err(|error| read_error(error.into()))?;
+    std::fs::rename(&beside, folder.join(name)).map_err(refused)?;
+    // A name is durable only when its folder is.
+    held.sync_all().map_err(refused)
+}
+
+/// Makes the system forget what it holds of the file and is not on the disk: where an earlier process failed to sync
+/// it, the file would read as written until the power goes.
+///
+/// # Errors
+/// What is not on the disk yet cannot be written there.
+pub(super) fn drop_memory(file: &std::fs::File) -> std::io::Result<()> {
+    file.sync_data()?;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Advice, fadvise};
+        // Only advice: file systems in memory have nowhere else to read from.
+        let _ = fadvise(file, 0, None, Advice::DontNeed);
+    }
+    Ok(())
+}
+
+/// The file of one store.
+pub(super) struct File {
+    disk: Arc<Disk>,
+    /// What messages call it.
+    name: String,
+    cache_bytes: usize,
+    check_bytes_max: u64,
+    /// Of the database that is in use.
+    fence: Fence,
+    /// Whether that one is a view.
+    viewed: bool,
+}
+
+impl File {
+    /// Opens it, and makes what is missing.
+    ///
+    /// # Errors
+    /// As [`super::Backend::open`].
+    pub(super) fn open(
+        bytes: impl StorageBackend,
+        name: &str,
+        options: &Options,
+    ) -> Result<(Self, Arc<Database>), Error> {
+        let file = Self {
+            disk: Disk::new(bytes),
+            name: name.to_owned(),
+            cache_bytes: options.cache_bytes,
+            check_bytes_max: options.check_bytes_max,
+            fence: Fence::default(),
+            viewed: false,
+        };
+        let database = file.contain(|| {
+            let database = file.database(Writable::new(file.disk.clone(), file.fence.clone(), true), true)?;
+            prepare(&database, &file.name)?;
+            Ok(database)
+        })?;
+        Ok((file, Arc::new(database)))
+    }
+
+    /// The file as the last acknowledged commit left it, for reads alone.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn view(&mut self) -> Result<Arc<Database>, Error> {
+        self.fence.close();
+        self.fence = Fence::default();
+        self.viewed = true;
+        let view = View::new(self.disk.clone(), self.fence.clone()).map_err(|error| self.refused(&error))?;
+        self.contain(|| self.database(view, false)).map(Arc::new)
+    }
+
+    /// Opens it anew, from what it holds: first all that it holds is made durable, then redb reads it as after a
+    /// crash. The other one, if any, is the view that may be read until its fence is closed, which must be before
+    /// anything is written: the first commits leave the pages of a view as they are, later ones do not.
+    ///
+    /// # Errors
+    /// It still cannot be written, or not be read; the view goes on.
+    pub(super) fn reopen(&mut self) -> Result<(Arc<Database>, Fence), Error> {
+        if !self.viewed {
+            self.fence.close();
+        }
+        let fence = Fence::default();
+        let opened = self.contain(|| {
+            self.disk.settle().map_err(|error| self.refused(&error))?;
+            self.database(Writable::new(self.disk.clone(), fence.clone(), false), true)
+        });
+        match opened {
+            Ok(database) => {
+                self.viewed = false;
+                Ok((Arc::new(database), std::mem::replace(&mut self.fence, fence)))
+            }
+            Err(error) => {
+                fence.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// Shows that the disk takes as much as it refused, `bytes`, by a row that is written and removed: without this
+    /// one with room for a header alone would let the store come back only to fail at the next message.
+    ///
+    /// # Errors
+    /// It still cannot be written.
+    pub(super) fn try_out(&self, database: &Database, bytes: usize) -> Result<(), Error> {
+        self.contain(|| {
+            prepare(database, &self.name)?;
+            try_writing(database, bytes.max(TRIAL_BYTES_MIN)).map_err(read_error)
+        })
+    }
+
+    fn database(&self, bytes: impl StorageBackend, check: bool) -> Result<Database, Error> {
+        let small = self.disk.len().is_ok_and(|len| len <= self.check_bytes_max);
+        Builder::new()
+            .set_cache_size(self.cache_bytes)
+            .set_check_integrity_on_open(check && small)
+            .create_with_backend(bytes)
+            .map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                    Error::Unavailable(format!("the data folder {} is in use by another process", self.name))
+                }
+                DatabaseError::Storage(StorageError::Corrupted(what)) => {
+                    Error::Corrupt(format!("the data folder {}: {what}", self.name))
+                }
+                error => self.refused(&error),
+            })
+    }
+
+    fn refused(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::Unavailable(format!("cannot open the data folder {}: {error}", self.name))
+    }
+
+    fn contain<T>(&self, open: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        contain(open).unwrap_or_else(|broke| {
+            Err(Error::Corrupt(format!(
+                "the data folder {}: redb broke while opening it: {broke}",
+                self.name
+            )))
+        })
+    }
+}
+
+/// Runs what may break on a damaged file; the text of the panic, if it does.
+pub(super) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    // Whoever calls gives up what `work` touched, or opens it anew.
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| panic_text(&*payload))
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text").to_owned()
+}
+
+/// Makes the tables of a new file, and refuses one of another format.
+fn prepare(database: &Database, name: &str) -> Result<(), Error> {
+    let found = || -> Result<u32, ::redb::Error> {
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
+        let found = {
+            transaction.open_table(rows::ROWS)?;
+            let mut table = transaction.open_table(rows::FORMAT)?;
+            let found = table.get("format")?.map(|version| version.value());
+            if found.is_none() {
+                table.insert("format", rows::FORMAT_VERSION)?;
+            }
+            found.unwrap_or(rows::FORMAT_VERSION)
+        };
+        transaction.commit()?;
+        Ok(found)
+    };
+    match found().map_err(read_error)? {
+        rows::FORMAT_VERSION => Ok(()),
+        other => Err(Error::Corrupt(format!(
+            "the data folder {name} has format {other}, this version reads {}",
+            rows::FORMAT_VERSION
+        ))),
+    }
+}
+
+fn try_writing(database: &Database, bytes: usize) -> Result<(), ::redb::Error> {
+    for removes in [false, true] {
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
+        if removes {
+            transaction.delete_table(rows::TRIAL)?;
+        } else {
+            let mut table = transaction.open_table(rows::TRIAL)?;
+            table.insert("trial", &vec![0xa5; bytes][..])?;
+        }
+        transaction.commit()?;
+    }
+    Ok(())
+}
