@@ -5,7 +5,7 @@
 //! ports. It is written on hyper itself: a handful of routes needs no framework, and sockets want the bare stream
 //! (`host/decisions/0004-tokens-and-http.md`).
 //!
-//! Start with [`Gateway`] and [`Gateway::serve`], then `public` and `admin` for the routes, then `socket`.
+//! Start with [`Gateway`] and [`Gateway::serve`], then `public` and `admin` for the routes, then `socket` and `rpc`.
 
 mod admin;
 mod answer;
@@ -14,7 +14,9 @@ mod auth;
 mod listener;
 mod metrics;
 mod options;
+mod origin;
 mod public;
+mod rpc;
 mod socket;
 
 pub use admin::Token;
@@ -30,6 +32,9 @@ use tokio::sync::Semaphore;
 
 /// How many components may be on their way in at once.
 const UPLOADS_MAX: usize = 2;
+
+/// What the doors serve, by the names of `hello.features`.
+pub const FEATURES: &[&str] = &["sse", "poll"];
 
 /// Says why the host cannot serve now, if it cannot.
 pub type Ready = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -58,6 +63,8 @@ pub struct Parts {
 pub struct Gateway {
     parts: Parts,
     uploads: Semaphore,
+    /// The sessions that have no socket.
+    sessions: Arc<rpc::Sessions>,
 }
 
 impl std::ops::Deref for Gateway {
@@ -71,7 +78,8 @@ impl std::ops::Deref for Gateway {
 impl Gateway {
     /// Doors that lead to these parts; nothing is open until [`Gateway::serve`].
     pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts, uploads: Semaphore::new(UPLOADS_MAX) })
+        let sessions = Arc::new(rpc::Sessions::new(parts.options.connections_max));
+        Arc::new(Self { parts, uploads: Semaphore::new(UPLOADS_MAX), sessions })
     }
 
     async fn read_json<T: DeserializeOwned>(&self, request: answer::Request) -> Result<T, answer::Failure> {

@@ -248,6 +248,9 @@ pub struct Connected<'a> {
     pub contacts: [(); 0],
     /// Drafts on hold.
     pub held: [(); 0],
+    /// What the server would have said first, where it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hello: Option<&'a Hello>,
 }
 
 /// The answer to `send`.
