@@ -191,8 +191,8 @@ impl Host {
     }
 
     /// Sends every session away within about `within`, each at its own moment, then waits until what was accepted is
-    /// durable and answered. Whoever opens sessions asks [`Host::is_draining`] first; connections are still to be accepted,
-    /// for those who are here may need one for each request.
+    /// durable and answered. Whoever opens sessions asks [`Host::is_draining`] first; connections are still to be
+    /// accepted, for those who are here may need one for each request.
     pub async fn drain(&self, within: Duration) {
         self.draining.store(true, Ordering::Relaxed);
         let registry = &self.parts.registry;

@@ -152,8 +152,8 @@ impl Outbox {
         self.0.with(|state| state.gate = Some(Box::default()));
     }
 
-    /// Adds the reply to `connect`, the request of that id, and opens the gate; pushes of messages that the reply covers
-    /// are dropped.
+    /// Adds the reply to `connect`, the request of that id, and opens the gate; pushes of messages that the reply
+    /// covers are dropped.
     pub fn open_gate(&self, id: u64, reply: impl Into<Bytes>, covered: &HashMap<ConversationId, Seq>) {
         let reply = reply.into();
         self.0.with(|state| {

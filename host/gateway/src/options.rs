@@ -16,8 +16,8 @@ pub struct Options {
     pub outbox_bytes_max: usize,
     /// The largest frame that a client may send, in bytes.
     pub frame_bytes_max: usize,
-    /// How many connections of clients may be open, and how many sessions without a socket; more connections are closed as
-    /// they come, more sessions refused.
+    /// How many connections of clients may be open, and how many sessions without a socket; more connections are
+    /// closed as they come, more sessions refused.
     pub connections_max: usize,
     /// The largest head of an HTTP request, in bytes; at least 8192.
     pub header_bytes_max: usize,

@@ -298,8 +298,8 @@ impl Session {
         }
     }
 
-    /// Takes it that the client has shown a token of its login that is good until `expires_at`, if that is a time of its
-    /// own: with every request, on a transport where each brings one.
+    /// Takes it that the client has shown a token of its login that is good until `expires_at`, if that is a time of
+    /// its own: with every request, on a transport where each brings one.
     pub fn prolong(&mut self, expires_at: Option<Ms>) {
         if let (Some(connected), Some(shown)) = (&mut self.connected, expires_at)
             && let End::Token(at) = &mut connected.ends

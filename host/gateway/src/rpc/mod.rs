@@ -58,11 +58,13 @@ pub(crate) async fn request(gateway: &Arc<Gateway>, request: Request) -> Result<
     };
     let (answer, answered) = oneshot::channel();
     // Waits where too many wait already, which is how a client that asks too fast is slowed down.
-    let asked = handle.posts.send(Post { text, expires_at, answer }).await;
-    match (asked, answered.await) {
-        (Ok(()), Ok(Answer::Malformed)) => Err(malformed().closing(Close::Malformed)),
-        (Ok(()), Ok(answer)) => Ok(show(answer)),
-        _ => Err(Failure::gone(handle.closed())),
+    let post = Post { text, expires_at, answer };
+    // What is not taken is dropped at once, or the answer to it would be waited for.
+    let _ = handle.posts.send(post).await.map_err(drop);
+    match answered.await {
+        Ok(Answer::Malformed) => Err(malformed().closing(Close::Malformed)),
+        Ok(answer) => Ok(show(answer)),
+        Err(_) => Err(Failure::gone(handle.closed())),
     }
 }
 
@@ -77,11 +79,12 @@ pub(crate) async fn events(gateway: &Arc<Gateway>, request: Request) -> Result<R
     let stream = accepts_stream(request.headers());
     let (answer, answered) = oneshot::channel();
     let listen = Listen { after, stream, wait: Duration::from_millis(wait_ms), expires_at, answer };
-    match (handle.listens.send(listen).await, answered.await) {
-        (Ok(()), Ok(Ok(Heard::Page(page)))) => Ok(answer::plain(StatusCode::OK, "application/json", page)),
-        (Ok(()), Ok(Ok(Heard::Stream(chunks)))) => Ok(answer::stream(EVENT_STREAM, chunks)),
-        (Ok(()), Ok(Err(error))) => Err(error.into()),
-        _ => Err(Failure::gone(handle.closed())),
+    let _ = handle.listens.send(listen).await.map_err(drop);
+    match answered.await {
+        Ok(Ok(Heard::Page(page))) => Ok(answer::plain(StatusCode::OK, "application/json", page)),
+        Ok(Ok(Heard::Stream(chunks))) => Ok(answer::stream(EVENT_STREAM, chunks)),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Failure::gone(handle.closed())),
     }
 }
 

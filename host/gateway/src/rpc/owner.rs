@@ -1,7 +1,7 @@
 //! The task that owns a session without a socket, from its `connect` to its end.
 //!
-//! It does what the loop of a socket does: requests are worked off one after the other, in the order in which they came,
-//! and what the session says is taken from its outbox. Replies go to the requests that wait for them; pushes go to the
+//! It does what the loop of a socket does: requests are worked off one after the other, in the order in which they
+//! came, and what the session says is taken from its outbox. Replies go to the requests that wait for them; pushes go to the
 //! mailbox, and count in the outbox until they are acknowledged, so that its limit is the limit of both.
 //!
 //! It ends as a socket would, and when no request has come for a while.
@@ -355,8 +355,8 @@ impl Owner {
         }
     }
 
-    /// Lets go of what an open stream wrote long ago. A stream that is read keeps half of the outbox free for what comes,
-    /// however much has gone through it.
+    /// Lets go of what an open stream wrote long ago. A stream that is read keeps half of the outbox free for what
+    /// comes, however much has gone through it.
     fn settle(&mut self) {
         let Some(listener) = &mut self.listener else { return };
         while let Some(up_to) = listener.settle(self.mailbox.bytes() > self.outbox_bytes_max / 2) {
@@ -394,8 +394,8 @@ impl Owner {
         (!is_asked).then(|| self.last_request + IDLE)
     }
 
-    /// Lets the session go, then tells those who are still there: what was said already, and why no more comes. What was
-    /// being worked off is given up; none of it has been acknowledged.
+    /// Lets the session go, then tells those who are still there: what was said already, and why no more comes. What
+    /// was being worked off is given up; none of it has been acknowledged.
     async fn end(&mut self, close: Close) {
         if let Some(session) = self.session.take() {
             session.closed(close);
