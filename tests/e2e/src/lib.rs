@@ -9,7 +9,9 @@
 pub mod admin;
 pub mod checker;
 pub mod client;
+pub mod http;
 pub mod server;
+pub mod talk;
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ mod marks;
 mod messages;
 mod plugins;
 mod sockets;
+mod transports;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
