@@ -11,6 +11,7 @@ import { Marks } from "./marks.js";
 import { Outbox } from "./outbox.js";
 import { memoryStorage } from "./storage.js";
 import { Timeline } from "./timeline.js";
+import { Transports } from "./transport.js";
 
 const PAGE = 50;
 // The protocol's bound of a page: what was missed is fetched in as few requests as may be.
@@ -49,8 +50,11 @@ export class Client extends Emitter {
     storage = memoryStorage(),
     device = {},
     WebSocket = globalThis.WebSocket,
+    fetch = globalThis.fetch.bind(globalThis),
+    transport = "auto",
     backoff = {},
     timeoutMs = 20_000,
+    upgradeMs = 300_000,
     gapMs = 1_000,
     keepMessages = 2_000,
   }) {
@@ -60,10 +64,10 @@ export class Client extends Emitter {
     const deviceId = storage.get("device") ?? clientId();
     storage.set("device", deviceId);
     this.#link = new Link({
-      url: `${server.replace(/^http/, "ws").replace(/\/$/, "")}/v1/ws`,
+      transports: new Transports(server, { transport, WebSocket, fetch, token: (refused) => auth.token(refused), timeoutMs }),
       auth,
-      WebSocket,
       timeoutMs,
+      upgradeMs,
       backoff: new Backoff(backoff),
       introduce: () => ({ device: { ...device, id: deviceId }, resume: this.#cursor ?? undefined, window: PAGE }),
       onConnected: (ok) => this.#connected(ok),
@@ -89,6 +93,11 @@ export class Client extends Emitter {
   /** `idle`, `connecting`, `connected`, `waiting` or `stopped`; changes come as the event `state`. */
   get state() {
     return this.#link.state;
+  }
+
+  /** The way of the session: `websocket`, `sse` or `poll`; `null` while there is none. */
+  get transport() {
+    return this.#link.transport;
   }
 
   /** What the host said of itself and its limits, or `null` before the first connection. */

@@ -1,9 +1,8 @@
-// One socket from opening to closing: requests with ids, answers and pushes, frames. It knows nothing of reconnecting
-// (that is link.js) nor of what requests and pushes mean (that is client.js).
+// One socket, or what has its shape, from opening to closing: requests with ids, answers and pushes, frames. It knows
+// nothing of reconnecting (that is link.js) nor of what requests and pushes mean (that is client.js).
 
 import { RequestError, connectionLost } from "./errors.js";
 
-const SUBPROTOCOL = "godwit.v1.json";
 const OBJECTS_PER_FRAME_MAX = 1_000;
 // Requests that wait for a place in flight. Past it a request fails as `busy`, at once, and may be made again.
 const QUEUE_MAX = 4_096;
@@ -28,19 +27,18 @@ export class Connection {
   heardAt = 0;
 
   /**
-   * @param {string} url
+   * @param {WebSocket} socket One that was just made.
    * @param {object} options
-   * @param {typeof WebSocket} options.WebSocket
    * @param {number} options.timeoutMs Silence, while an answer is due, after which the socket counts as dead.
    * @param {() => void} options.onOpen
    * @param {(name: string, value: any) => void} options.onPush
    * @param {(closed: {code: number, reason: string}) => void} options.onClose Called once, last of all.
    */
-  constructor(url, { WebSocket, timeoutMs, onOpen, onPush, onClose }) {
+  constructor(socket, { timeoutMs, onOpen, onPush, onClose }) {
     this.#timeoutMs = timeoutMs;
     this.#onPush = onPush;
     this.#onClose = onClose;
-    this.#socket = new WebSocket(url, SUBPROTOCOL);
+    this.#socket = socket;
     this.#socket.onopen = () => {
       if (!this.#closed) onOpen();
     };
@@ -49,6 +47,11 @@ export class Connection {
     // A close event always follows; without a handler Node would throw.
     this.#socket.onerror = () => {};
     this.#watch();
+  }
+
+  /** The way that it takes: `websocket`, `sse` or `poll`. */
+  get transport() {
+    return this.#socket.transport ?? "websocket";
   }
 
   /**
@@ -123,11 +126,12 @@ export class Connection {
 
   #receive(frame) {
     this.heardAt = Date.now();
-    this.#watch();
     for (const line of frame.split("\n")) {
       if (this.#closed) return;
       if (line.trim() !== "") this.#handle(JSON.parse(line));
     }
+    // Afterwards: what it has brought is not owed any more.
+    this.#watch();
     if (this.#queue.length > 0) this.#flushSoon();
     if (this.#retired && this.#inFlight.size + this.#queue.length === 0) this.close();
   }

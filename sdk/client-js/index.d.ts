@@ -165,6 +165,9 @@ export interface Draft {
   expires_in_s?: number;
 }
 
+/** A way to the host. */
+export type Transport = "websocket" | "sse" | "poll";
+
 export type State = "idle" | "connecting" | "connected" | "waiting" | "stopped";
 
 export interface StateChange {
@@ -210,12 +213,20 @@ export interface ClientOptions {
   storage?: Storage;
   /** How this device is called. */
   device?: { name?: string; platform?: string };
-  /** The class to use where the platform has none. */
+  /** The class to use where the platform has none. Without one, the client does with HTTP. */
   WebSocket?: unknown;
+  fetch?: typeof fetch;
+  /**
+   * The way to the host: `auto` by default, a WebSocket where one gets through, else server-sent events, and long poll
+   * where streams are kept back.
+   */
+  transport?: "auto" | Transport;
   /** Delays between attempts: the first bound and the last. */
   backoff?: { baseMs?: number; maxMs?: number; random?: () => number };
   /** Silence, while an answer is due, after which a socket counts as dead. */
   timeoutMs?: number;
+  /** After how long, at most, a client that had to do without a WebSocket tries one again. */
+  upgradeMs?: number;
   /** How long a missing number may be overtaken before it is fetched. */
   gapMs?: number;
   /** How many messages of a conversation stay in memory. */
@@ -227,6 +238,8 @@ export class Client {
   constructor(options: ClientOptions);
   readonly state: State;
   readonly hello: Hello | null;
+  /** The way of the session; `null` while there is none. */
+  readonly transport: Transport | null;
   readonly user: User | null;
   readonly conversations: ReadonlyMap<string, Conversation>;
   readonly users: ReadonlyMap<string, User>;

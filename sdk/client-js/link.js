@@ -7,15 +7,19 @@ import { connectionLost } from "./errors.js";
 
 // A session that lasted this long was a good one: the next attempt begins with short delays again.
 const GOOD_SESSION_MS = 10_000;
+// A host that was away for a moment looks like a network without sockets: the first look whether it is one comes soon.
+const UPGRADE_BASE_MS = 10_000;
 
 /** The way to the host. */
 export class Link {
   #options;
   #backoff;
+  #upgrades;
   #current = null;
   #connectedAt = 0;
   #dialling = null;
   #timer;
+  #upgradeTimer;
   #running = false;
   #refused = null;
 
@@ -26,10 +30,10 @@ export class Link {
 
   /**
    * @param {object} options
-   * @param {string} options.url
+   * @param {import("./transport.js").Transports} options.transports
    * @param {{token: (refused: string | null) => Promise<string>}} options.auth
-   * @param {typeof WebSocket} options.WebSocket
    * @param {number} options.timeoutMs
+   * @param {number} options.upgradeMs After how long, at most, a session that does without a socket tries one again.
    * @param {Backoff} options.backoff
    * @param {() => object} options.introduce The fields of `connect` beside the token.
    * @param {(ok: object) => void} options.onConnected Called before any push of that session.
@@ -40,6 +44,12 @@ export class Link {
   constructor(options) {
     this.#options = options;
     this.#backoff = options.backoff;
+    this.#upgrades = new Backoff({ baseMs: UPGRADE_BASE_MS, maxMs: options.upgradeMs });
+  }
+
+  /** The way of the session: `websocket`, `sse` or `poll`; `null` while there is none. */
+  get transport() {
+    return this.#current?.transport ?? null;
   }
 
   /** Connects, and stays connected until `stop`. */
@@ -75,10 +85,12 @@ export class Link {
     this.#options.onState({ state, ...detail });
   }
 
-  async #dial(url = this.#options.url) {
+  async #dial({ url, isUpgrade = false } = {}) {
     clearTimeout(this.#timer);
     if (!this.#running || this.#dialling) return;
-    const attempt = (this.#dialling = { connection: null });
+    clearTimeout(this.#upgradeTimer);
+    const way = isUpgrade ? "websocket" : this.#options.transports.next;
+    const attempt = (this.#dialling = { way, isUpgrade, connection: null });
     if (!this.#current) this.#set("connecting");
     let token;
     try {
@@ -88,18 +100,18 @@ export class Link {
       return;
     }
     if (attempt !== this.#dialling) return;
-    const connection = new Connection(url, {
-      WebSocket: this.#options.WebSocket,
+    const connection = new Connection(this.#options.transports.open(way, url), {
       timeoutMs: this.#options.timeoutMs,
       onOpen: () => connection.call("connect", { token, ...this.#options.introduce() }, (error, ok) => {
         if (attempt !== this.#dialling || error?.code === "connection_lost") return;
+        this.#options.transports.report(way, true);
         if (!error) this.#connected(connection, ok);
         else if (error.code === "unauthorised" && token !== this.#refused) this.#again(token, connection);
         else this.#failed({ error }, connection);
       }),
       onPush: (name, value) => this.#push(connection, name, value),
       onClose: (closed) => {
-        if (attempt === this.#dialling) this.#failed(closed);
+        if (attempt === this.#dialling) this.#failed(closed, connection);
         else if (connection === this.#current) this.#lost(closed);
       },
     });
@@ -108,6 +120,7 @@ export class Link {
 
   #connected(connection, ok) {
     const old = this.#current;
+    const { way } = this.#dialling;
     this.#current = connection;
     this.#dialling = null;
     this.#refused = null;
@@ -116,6 +129,14 @@ export class Link {
     this.#options.onConnected(ok);
     this.#set("connected");
     old?.retire();
+    if (this.#options.transports.isFallback(way)) this.#upgradeLater();
+    else this.#upgrades.reset();
+  }
+
+  // What kept sockets back may be gone: the session moves over without a pause, or stays where it is.
+  #upgradeLater() {
+    clearTimeout(this.#upgradeTimer);
+    this.#upgradeTimer = setTimeout(() => this.#dial({ isUpgrade: true }), this.#upgrades.next());
   }
 
   // The host refused the token: once, a fresh one is tried at once.
@@ -127,17 +148,21 @@ export class Link {
   }
 
   #failed({ code, reason, error }, connection) {
+    const { way, isUpgrade } = this.#dialling;
     this.#dialling = null;
     connection?.close();
+    if (connection && !error) this.#options.transports.report(way, connection.hello !== null);
     const final = error ? !error.temporary : stops(code);
     // While the old socket still serves, its own close decides.
-    if (this.#current) this.#retry({ code, reason, error });
+    if (this.#current && isUpgrade) this.#upgradeLater();
+    else if (this.#current) this.#retry({ code, reason, error });
     else if (final) this.#halt("stopped", { code, reason, error });
     else this.#retry({ code, reason, error });
   }
 
   #lost({ code, reason }) {
     this.#current = null;
+    clearTimeout(this.#upgradeTimer);
     if (Date.now() - this.#connectedAt >= GOOD_SESSION_MS) this.#backoff.reset();
     this.#options.onLost();
     if (stops(code)) this.#halt("stopped", { code, reason });
@@ -156,7 +181,7 @@ export class Link {
     if (name === "reconnect") {
       if (connection !== this.#current) return;
       clearTimeout(this.#timer);
-      this.#timer = setTimeout(() => this.#dial(value.url ?? this.#options.url), value.after_ms);
+      this.#timer = setTimeout(() => this.#dial({ url: value.url ?? undefined }), value.after_ms);
       return;
     }
     // During a hand-over both sockets speak; what comes twice is known by its number. The cursor is the new one's.
@@ -166,6 +191,7 @@ export class Link {
 
   #halt(state, detail) {
     clearTimeout(this.#timer);
+    clearTimeout(this.#upgradeTimer);
     const open = [this.#current, this.#dialling?.connection];
     const lost = this.#current !== null;
     this.#running = false;

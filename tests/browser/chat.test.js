@@ -54,6 +54,28 @@ test("two people chat, and each sees what became of a message", async (t) => {
   faultless(anna, ben);
 });
 
+test("two people chat where no socket gets through", async (t) => {
+  const { server, browser } = await start(t);
+  // One browser has no sockets at all, on the way of the other they are cut.
+  const [anna, ben] = [await browser.newContext(), await browser.newContext()];
+  await anna.addInitScript(() => delete window.WebSocket);
+  await ben.routeWebSocket(/\/v1\/ws$/, (socket) => socket.close());
+  const [annas, bens] = [await openWindow(anna, server.url), await openWindow(ben, server.url)];
+  await register(annas, "anna");
+  await register(bens, "ben");
+  await startChat(annas, ["ben"]);
+  await write(annas, "Hello Ben");
+  await row(bens, "anna").click();
+  await message(bens, "Hello Ben").waitFor();
+  await shows(annas, "Hello Ben", "read");
+  await write(bens, "Hello Anna");
+  await shows(bens, "Hello Anna", "read");
+  await annas.reload();
+  await message(annas, "Hello Anna").waitFor();
+  for (const page of [annas, bens]) assert.deepEqual(await texts(page), ["Hello Ben", "Hello Anna"]);
+  faultless(annas, bens);
+});
+
 test("unread messages are counted where one does not look, newest conversation first", async (t) => {
   const { server, browser, anna, ben } = await annaAndBen(t);
   const cleo = await newcomer(browser, server.url, "cleo");

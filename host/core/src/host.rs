@@ -28,7 +28,10 @@ use godwit_protocol::{
 };
 use serde::Serialize;
 use std::{
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -50,6 +53,8 @@ pub struct Transport {
     pub frame_bytes_max: usize,
     /// How many bytes may wait for a slow reader.
     pub outbox_bytes_max: usize,
+    /// What it serves, by the names in `hello.features`.
+    pub features: &'static [&'static str],
 }
 
 /// What a host is made of.
@@ -90,7 +95,10 @@ pub struct Host {
     pub(crate) sequencer: sequencer::Handle,
     pub(crate) cards: Arc<Cards>,
     pub(crate) people: People,
-    hello: Bytes,
+    hello: object::Hello,
+    /// The same as a push, encoded once.
+    hello_frame: Bytes,
+    draining: AtomicBool,
 }
 
 /// How a message came to be accepted.
@@ -135,7 +143,9 @@ impl Host {
         };
         let sequencer = sequencer::Handle::start(&ports, parts.shard_tasks);
         let hello = hello(&parts);
-        let host = Arc::new(Self { parts, sequencer, cards, people: People::default(), hello });
+        let hello_frame = encode::push("hello", &hello).into();
+        let (people, draining) = (People::default(), AtomicBool::new(false));
+        let host = Arc::new(Self { parts, sequencer, cards, people, hello, hello_frame, draining });
         tokio::spawn(tell_in_time(Arc::downgrade(&host)));
         host
     }
@@ -143,8 +153,24 @@ impl Host {
     /// A session for a new connection, and the frames that it has for it: `hello` is the first.
     pub fn open_session(self: &Arc<Self>) -> (Session, Drain) {
         let (outbox, drain) = outbox::channel(self.parts.transport.outbox_bytes_max);
-        outbox.reply(self.hello.clone());
-        (Session::new(self.clone(), outbox), drain)
+        outbox.push(self.hello_frame.clone(), None);
+        (Session::new(self.clone(), outbox, false), drain)
+    }
+
+    /// As [`Host::open_session`], where nothing can be told before it is asked for: `hello` comes with the reply to
+    /// `connect`.
+    pub fn open_asked_session(self: &Arc<Self>) -> (Session, Drain) {
+        let (outbox, drain) = outbox::channel(self.parts.transport.outbox_bytes_max);
+        (Session::new(self.clone(), outbox, true), drain)
+    }
+
+    pub(crate) fn hello(&self) -> &object::Hello {
+        &self.hello
+    }
+
+    /// Whether the host sends everyone away: nobody new is to be let in.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// The clock by which tokens end.
@@ -176,8 +202,10 @@ impl Host {
     }
 
     /// Sends every session away within about `within`, each at its own moment, then waits until what was accepted is
-    /// durable and answered. Whoever accepts connections must have stopped before.
+    /// durable and answered. Whoever opens sessions asks [`Host::is_draining`] first; connections are still to be
+    /// accepted, for those who are here may need one for each request.
     pub async fn drain(&self, within: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
         let registry = &self.parts.registry;
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let mut told = 0u64;
@@ -237,8 +265,8 @@ struct Reconnect {
     after_ms: u64,
 }
 
-fn hello(parts: &Parts) -> Bytes {
-    let hello = object::Hello {
+fn hello(parts: &Parts) -> object::Hello {
+    object::Hello {
         protocol: godwit_protocol::VERSION,
         server: parts.transport.server.clone(),
         ping_interval_ms: parts.transport.ping_interval_ms,
@@ -248,9 +276,8 @@ fn hello(parts: &Parts) -> Bytes {
         max_users_per_request: parts.limits.users_per_request_max,
         // Live messages flow to every member, however many: nobody has to follow.
         follow_above: u32::MAX,
-        features: &[],
-    };
-    encode::push("hello", &hello).into()
+        features: parts.transport.features,
+    }
 }
 
 impl accounts::Ends for Registry {

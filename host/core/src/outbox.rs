@@ -19,6 +19,24 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+/// What waits to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// The answer to the request of that id; of id 0 where the request's own could not be used.
+    Reply(u64, Bytes),
+    /// What was not asked for.
+    Push(Bytes),
+}
+
+impl Frame {
+    /// Its text, for a transport on which both travel together.
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Reply(_, bytes) | Self::Push(bytes) => bytes,
+        }
+    }
+}
+
 /// The side that fills: clonable, never blocks.
 #[derive(Clone)]
 pub struct Outbox(Arc<Shared>);
@@ -33,7 +51,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    frames: Vec<Bytes>,
+    frames: Vec<Frame>,
     bytes: usize,
     close: Option<Close>,
     waker: Option<Waker>,
@@ -119,6 +137,12 @@ impl State {
         }
     }
 
+    fn end(&mut self, id: u64) {
+        if let Some(index) = self.in_flight.iter().position(|other| *other == id) {
+            self.in_flight.swap_remove(index);
+        }
+    }
+
     fn wait(&mut self, context: &Context<'_>) {
         match &mut self.waker {
             Some(waker) => waker.clone_from(context.waker()),
@@ -128,12 +152,23 @@ impl State {
 }
 
 impl Outbox {
-    /// Adds a frame that answers.
-    pub fn reply(&self, frame: impl Into<Bytes>) {
+    /// Answers a request that did not begin, and so is not in flight.
+    pub fn reply(&self, id: u64, frame: impl Into<Bytes>) {
         let frame = frame.into();
         self.0.with(|state| {
             if self.0.add(state, &frame) {
-                state.frames.push(frame);
+                state.frames.push(Frame::Reply(id, frame));
+            }
+        });
+    }
+
+    /// Answers a request that is in flight. Both at once: who sees the reply may use the id again, and who finds the id
+    /// free finds the reply.
+    fn answer(&self, id: u64, frame: Bytes) {
+        self.0.with(|state| {
+            state.end(id);
+            if self.0.add(state, &frame) {
+                state.frames.push(Frame::Reply(id, frame));
             }
         });
     }
@@ -156,7 +191,7 @@ impl Outbox {
             }
             match &mut state.gate {
                 Some(gate) => gate.pushes.push((at, frame)),
-                None => state.frames.push(frame),
+                None => state.frames.push(Frame::Push(frame)),
             }
         });
     }
@@ -177,7 +212,7 @@ impl Outbox {
             if let Some(frame) = take_heads(state)
                 && self.0.add(state, &frame)
             {
-                state.frames.push(frame);
+                state.frames.push(Frame::Push(frame));
             }
         });
     }
@@ -191,7 +226,7 @@ impl Outbox {
             }
             let frame = frame();
             if self.0.add(state, &frame) {
-                state.frames.push(frame);
+                state.frames.push(Frame::Push(frame));
                 state.moved = false;
             }
         });
@@ -202,15 +237,17 @@ impl Outbox {
         self.0.with(|state| state.gate = Some(Box::default()));
     }
 
-    /// Adds the reply to `connect` and opens the gate; pushes of messages that the reply covers are dropped.
-    pub fn open_gate(&self, reply: impl Into<Bytes>, covered: &HashMap<ConversationId, Seq>) {
+    /// Adds the reply to `connect`, the request of that id, and opens the gate; pushes of messages that the reply
+    /// covers are dropped.
+    pub fn open_gate(&self, id: u64, reply: impl Into<Bytes>, covered: &HashMap<ConversationId, Seq>) {
         let reply = reply.into();
         self.0.with(|state| {
+            state.end(id);
             let gathered = state.gate.take().map(|gate| gate.pushes).unwrap_or_default();
             if !self.0.add(state, &reply) {
                 return;
             }
-            state.frames.push(reply);
+            state.frames.push(Frame::Reply(id, reply));
             for (at, frame) in gathered {
                 let is_covered = at.is_some_and(|at| {
                     let last = covered.get(&at.head.conversation);
@@ -219,13 +256,13 @@ impl Outbox {
                 if is_covered {
                     state.bytes -= frame.len();
                 } else {
-                    state.frames.push(frame);
+                    state.frames.push(Frame::Push(frame));
                 }
             }
             if let Some(frame) = take_heads(state)
                 && self.0.add(state, &frame)
             {
-                state.frames.push(frame);
+                state.frames.push(Frame::Push(frame));
             }
         });
     }
@@ -233,6 +270,11 @@ impl Outbox {
     /// Ends the session; what waits is not sent. The first reason stays.
     pub fn close(&self, close: Close) {
         self.0.with(|state| state.close = Some(close));
+    }
+
+    /// Why the session has ended, if it has.
+    pub fn closed(&self) -> Option<Close> {
+        self.0.state.lock().close
     }
 
     /// Takes `id` as in flight; `None` where it is in use already or `max` are in flight.
@@ -247,13 +289,6 @@ impl Outbox {
         state.in_flight.push(id);
         drop(state);
         Ok(Reply { outbox: self.clone(), id, answered: false })
-    }
-
-    fn end(&self, id: u64) {
-        let mut state = self.0.state.lock();
-        if let Some(index) = state.in_flight.iter().position(|other| *other == id) {
-            state.in_flight.swap_remove(index);
-        }
     }
 
     /// How many requests wait for their reply.
@@ -283,7 +318,36 @@ impl Drain {
     pub fn poll_next(
         &mut self,
         context: &mut Context<'_>,
-        frames: &mut Vec<Bytes>,
+        frames: &mut Vec<Frame>,
+    ) -> Poll<Result<(), Close>> {
+        self.poll(context, frames, |state| {
+            // What gathers behind the gate goes on counting.
+            state.bytes =
+                state.gate.as_ref().map_or(0, |gate| gate.pushes.iter().map(|(_, frame)| frame.len()).sum());
+        })
+    }
+
+    /// As [`Drain::poll_next`], but what is taken goes on counting until it is released: for a transport on which it
+    /// waits for the client to come and fetch it.
+    pub fn poll_kept(
+        &mut self,
+        context: &mut Context<'_>,
+        frames: &mut Vec<Frame>,
+    ) -> Poll<Result<(), Close>> {
+        self.poll(context, frames, |_| {})
+    }
+
+    /// Makes room for as many bytes as were taken by [`Drain::poll_kept`] and are gone now.
+    pub fn release(&mut self, bytes: usize) {
+        let mut state = self.0.state.lock();
+        state.bytes = state.bytes.saturating_sub(bytes);
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        frames: &mut Vec<Frame>,
+        taken: impl FnOnce(&mut State),
     ) -> Poll<Result<(), Close>> {
         let mut state = self.0.state.lock();
         if let Some(close) = state.close {
@@ -296,7 +360,7 @@ impl Drain {
         frames.append(&mut state.frames);
         // An idle outbox keeps no buffer: there are many of them.
         state.frames = Vec::new();
-        state.bytes = 0;
+        taken(&mut state);
         Poll::Ready(Ok(()))
     }
 
@@ -310,11 +374,14 @@ impl Drain {
         Poll::Pending
     }
 
-    /// Takes what waits, without waiting.
-    pub fn rest(&mut self) -> Vec<Bytes> {
-        let mut state = self.0.state.lock();
-        state.bytes = 0;
-        std::mem::take(&mut state.frames)
+    /// Takes what waits, without waiting; it goes on counting until it is released.
+    pub fn rest(&mut self) -> Vec<Frame> {
+        std::mem::take(&mut self.0.state.lock().frames)
+    }
+
+    /// Whether the request of that id waits for its reply.
+    pub fn awaits(&self, id: u64) -> bool {
+        self.0.state.lock().in_flight.contains(&id)
     }
 }
 
@@ -357,24 +424,20 @@ impl Reply {
     /// Answers `connect`: see [`Outbox::open_gate`].
     pub fn connected(mut self, payload: &impl Serialize, covered: &HashMap<ConversationId, Seq>) {
         self.answered = true;
-        self.outbox.end(self.id);
-        self.outbox.open_gate(encode::ok(self.id, payload), covered);
+        self.outbox.open_gate(self.id, encode::ok(self.id, payload), covered);
     }
 
     fn send(mut self, bytes: Vec<u8>) {
         self.answered = true;
-        // Before the reply can be seen: who has it may use the id again.
-        self.outbox.end(self.id);
-        self.outbox.reply(bytes);
+        self.outbox.answer(self.id, bytes.into());
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.answered {
-            self.outbox.end(self.id);
             let error = Error::new(Code::Internal, "the request was not finished");
-            self.outbox.reply(encode::error(self.id, &error));
+            self.outbox.answer(self.id, encode::error(self.id, &error).into());
         }
     }
 }
@@ -388,20 +451,20 @@ mod tests {
         let mut frames = Vec::new();
         match drain.poll_next(&mut Context::from_waker(Waker::noop()), &mut frames) {
             Poll::Ready(Err(close)) => Err(close),
-            _ => Ok(frames),
+            _ => Ok(frames.into_iter().map(Frame::into_bytes).collect()),
         }
     }
 
     #[test]
     fn frames_come_out_in_order_and_an_overflow_closes() {
         let (outbox, mut drain) = channel(10);
-        outbox.reply("four");
+        outbox.reply(1, "four");
         outbox.push(Bytes::from("five!"), None);
         assert_eq!(drained(&mut drain).unwrap(), ["four", "five!"]);
-        outbox.reply("a frame over the limit");
+        outbox.reply(1, "a frame over the limit");
         assert_eq!(drained(&mut drain).unwrap().len(), 1);
-        outbox.reply("12345678");
-        outbox.reply("90a");
+        outbox.reply(1, "12345678");
+        outbox.reply(1, "90a");
         assert_eq!(drained(&mut drain), Err(Close::SlowConsumer));
         outbox.close(Close::Draining);
         assert_eq!(drained(&mut drain), Err(Close::SlowConsumer), "the first reason stays");
@@ -453,7 +516,7 @@ mod tests {
         outbox.push(Bytes::from("other"), None);
         outbox.push(Bytes::from("new"), Some(at(5)));
         assert_eq!(drained(&mut drain).unwrap(), Vec::<Bytes>::new());
-        outbox.open_gate("reply", &HashMap::from([(conversation, Seq(4))]));
+        outbox.open_gate(1, "reply", &HashMap::from([(conversation, Seq(4))]));
         outbox.push(Bytes::from("later"), Some(at(4)));
         assert_eq!(drained(&mut drain).unwrap(), ["reply", "other", "new", "later"]);
     }
@@ -471,5 +534,37 @@ mod tests {
         assert_eq!(frames[0], r#"{"id":2,"ok":{}}"#);
         assert!(frames[1].starts_with(br#"{"id":1,"error":{"code":"internal""#));
         assert_eq!(outbox.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_by_the_transport_counts_until_it_is_released() {
+        let (outbox, mut drain) = channel(10);
+        let take = |drain: &mut Drain| {
+            let mut frames = Vec::new();
+            let _ = drain.poll_kept(&mut Context::from_waker(Waker::noop()), &mut frames);
+            frames
+        };
+        outbox.push(Bytes::from("123456"), None);
+        assert_eq!(take(&mut drain), [Frame::Push(Bytes::from("123456"))]);
+        drain.release(6);
+        outbox.reply(7, "1234567");
+        assert_eq!(take(&mut drain), [Frame::Reply(7, Bytes::from("1234567"))]);
+        outbox.push(Bytes::from("890"), None);
+        assert_eq!(take(&mut drain).len(), 1, "just within the limit");
+        outbox.push(Bytes::from("a"), None);
+        assert_eq!(drained(&mut drain), Err(Close::SlowConsumer));
+    }
+
+    #[test]
+    fn what_gathers_behind_a_gate_still_counts_when_frames_before_it_are_written() {
+        let (outbox, mut drain) = channel(10);
+        outbox.push(Bytes::from("hello"), None);
+        outbox.shut_gate();
+        let at = Some((ConversationId::from_u128(1), Seq(1)));
+        outbox.push(Bytes::from("12345"), at);
+        assert_eq!(drained(&mut drain).unwrap(), ["hello"]);
+        outbox.open_gate(1, "reply", &HashMap::from([(ConversationId::from_u128(1), Seq(1))]));
+        outbox.push(Bytes::from("67890"), at);
+        assert_eq!(drained(&mut drain).unwrap(), ["reply", "67890"]);
     }
 }

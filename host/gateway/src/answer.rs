@@ -1,23 +1,70 @@
 //! Reading bodies within bounds, and writing answers of one shape.
 //!
-//! It owns what all routes share: JSON in and out, and the form of errors. It refuses to know any route.
+//! It owns what all routes share: JSON in and out, streams out, and the form of errors. It refuses to know any route.
 
 use bytes::Bytes;
 use godwit_protocol::{
-    error::{Code, Error},
+    error::{Close, Code, Error},
     request,
 };
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::{
     HeaderMap, Method, StatusCode,
-    body::{Body, Incoming},
+    body::{self, Frame, Incoming, SizeHint},
     header::{self, HeaderValue},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::sync::mpsc;
 
 pub(crate) type Request = hyper::Request<Incoming>;
-pub(crate) type Response = hyper::Response<Full<Bytes>>;
+pub(crate) type Response = hyper::Response<Body>;
+
+/// What an answer carries.
+pub(crate) enum Body {
+    /// All of it; nothing where it is empty.
+    Whole(Bytes),
+    /// What comes, until the other side has no more.
+    Stream(mpsc::Receiver<Bytes>),
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
+}
+
+impl body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(chunks) => chunks.poll_recv(context).map(|chunk| chunk.map(Frame::data).map(Ok)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// The largest JSON body of any route.
 const JSON_BYTES_MAX: usize = 16 << 10;
@@ -35,12 +82,51 @@ pub(crate) struct Failure {
     allow: Option<&'static str>,
     /// Everything that is wrong, where it may be more than one thing.
     problems: Option<Vec<String>>,
+    /// How the session ended, where it did.
+    close: Option<Close>,
+}
+
+/// A failure as clients see it.
+#[derive(Serialize)]
+pub(crate) struct Shown<'a> {
+    error: &'a Error,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    close: Option<u16>,
 }
 
 impl Failure {
     /// The error under another status than its code has.
     pub fn with_status(status: StatusCode, error: Error) -> Self {
-        Self { status, error, allow: None, problems: None }
+        Self { status, error, allow: None, problems: None, close: None }
+    }
+
+    /// The session has ended so.
+    pub fn gone(close: Close) -> Self {
+        let text = format!("the session has ended: {}", close.reason());
+        Self::from(Error::new(Code::SessionGone, text)).closing(close)
+    }
+
+    /// The host lets nobody in any more.
+    pub fn draining() -> Self {
+        Error::new(Code::Unavailable, "the host is going away; connect again in a moment").into()
+    }
+
+    /// The same, and the session ends with it.
+    pub fn closing(self, close: Close) -> Self {
+        Self { close: Some(close), ..self }
+    }
+
+    /// What kind of error it is.
+    pub fn code(&self) -> Code {
+        self.error.code
+    }
+
+    /// What the client is shown of it.
+    pub fn shown(&self) -> Shown<'_> {
+        let close = self.close.map(Close::code);
+        Shown { error: &self.error, problems: self.problems.as_deref(), close }
     }
 
     /// No such path.
@@ -76,14 +162,7 @@ impl From<Error> for Failure {
 
 impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            error: &'a Error,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            problems: Option<&'a [String]>,
-        }
-        let body = Body { error: &failure.error, problems: failure.problems.as_deref() };
-        let mut response = json(failure.status, &body);
+        let mut response = json(failure.status, &failure.shown());
         let headers = response.headers_mut();
         if let Some(ms) = failure.error.retry_after_ms {
             headers.insert(header::RETRY_AFTER, ms.div_ceil(1000).max(1).into());
@@ -118,7 +197,19 @@ pub(crate) fn nothing() -> Response {
 
 /// An answer of that type, not to be cached by anyone.
 pub(crate) fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Full::new(body.into()));
+    answer(status, content_type, Body::Whole(body.into()))
+}
+
+/// An answer of that type that is written as it comes; nothing on the way is to keep it back.
+pub(crate) fn stream(content_type: &'static str, chunks: mpsc::Receiver<Bytes>) -> Response {
+    let mut response = answer(StatusCode::OK, content_type, Body::Stream(chunks));
+    // What reverse proxies go by that gather answers as a rule.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -147,16 +238,21 @@ pub(crate) fn parameter<'a>(request: &'a Request, name: &str) -> Option<&'a str>
 
 /// Reads a JSON object that came whole and in time; an empty body stands for `{}`.
 pub(crate) async fn read_json<T: DeserializeOwned>(request: Request, timeout_ms: u64) -> Result<T, Failure> {
-    let body = request.into_body();
-    if body.size_hint().lower() > JSON_BYTES_MAX as u64 {
-        // The length that was declared is enough to know; what comes of it is read away, for a while.
-        discard(body).await;
-        return Err(too_large("body", JSON_BYTES_MAX as u64));
-    }
-    let body = within(timeout_ms, read(body, JSON_BYTES_MAX)).await??;
+    let body = read(request, JSON_BYTES_MAX, timeout_ms).await?;
     let text = std::str::from_utf8(&body).map_err(|_| Error::invalid("body", "`body` must be UTF-8"))?;
     let text = if text.trim_ascii().is_empty() { "{}" } else { text };
     Ok(request::read("body", text)?)
+}
+
+/// Reads a body that came whole and in time.
+pub(crate) async fn read(request: Request, bytes_max: usize, timeout_ms: u64) -> Result<Vec<u8>, Failure> {
+    let body = request.into_body();
+    if body::Body::size_hint(&body).lower() > bytes_max as u64 {
+        // The length that was declared is enough to know; what comes of it is read away, for a while.
+        discard(body).await;
+        return Err(too_large("body", bytes_max as u64));
+    }
+    within(timeout_ms, collect(body, bytes_max)).await?
 }
 
 /// What reads a body, unless it takes longer.
@@ -170,8 +266,8 @@ pub(crate) fn too_large(what: &str, limit: u64) -> Failure {
     Error::new(Code::TooLarge, format!("the {what} is larger than {limit} bytes")).field(what).into()
 }
 
-async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::with_capacity(body.size_hint().lower().min(bytes_max as u64) as usize);
+async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::with_capacity(body::Body::size_hint(&body).lower().min(bytes_max as u64) as usize);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Error::invalid("body", "the body ended before its time"))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -185,7 +281,7 @@ async fn read(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> 
 }
 
 /// Reads on and throws away, within bounds, so that the client reads the refusal.
-pub(crate) async fn discard<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+pub(crate) async fn discard<B: body::Body<Data = Bytes> + Unpin>(mut body: B) {
     let discarding = async {
         let mut left = DISCARD_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {

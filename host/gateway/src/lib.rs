@@ -5,7 +5,7 @@
 //! ports. It is written on hyper itself: a handful of routes needs no framework, and sockets want the bare stream
 //! (`host/decisions/0004-tokens-and-http.md`).
 //!
-//! Start with [`Gateway`] and [`Gateway::serve`], then `public` and `admin` for the routes, then `socket`.
+//! Start with [`Gateway`] and [`Gateway::serve`], then `public` and `admin` for the routes, then `socket` and `rpc`.
 
 mod admin;
 mod answer;
@@ -15,7 +15,9 @@ mod forwarded;
 mod listener;
 mod metrics;
 mod options;
+mod origin;
 mod public;
+mod rpc;
 mod socket;
 mod stream;
 mod tls;
@@ -36,6 +38,9 @@ use tokio::sync::Semaphore;
 
 /// How many components may be on their way in at once.
 const UPLOADS_MAX: usize = 2;
+
+/// What the doors serve, by the names of `hello.features`.
+pub const FEATURES: &[&str] = &["sse", "poll"];
 
 /// Says why the host cannot serve now, if it cannot.
 pub type Ready = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -65,6 +70,8 @@ pub struct Gateway {
     parts: Parts,
     uploads: Semaphore,
     tls: Option<Tls>,
+    /// The sessions that have no socket.
+    sessions: Arc<rpc::Sessions>,
 }
 
 impl std::ops::Deref for Gateway {
@@ -82,7 +89,8 @@ impl Gateway {
     /// TLS is set, and there can be none.
     pub fn new(parts: Parts) -> Result<Arc<Self>, Misconfigured> {
         let tls = Tls::open(&parts.options.tls)?;
-        Ok(Arc::new(Self { parts, uploads: Semaphore::new(UPLOADS_MAX), tls }))
+        let sessions = Arc::new(rpc::Sessions::new(parts.options.connections_max));
+        Ok(Arc::new(Self { parts, uploads: Semaphore::new(UPLOADS_MAX), tls, sessions }))
     }
 
     async fn read_json<T: DeserializeOwned>(&self, request: answer::Request) -> Result<T, answer::Failure> {

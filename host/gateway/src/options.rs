@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Web pages of these origins may open sockets beside those of the host itself, as `https://chat.example.com`.
+    /// Web pages of these origins may open sessions beside those of the host itself, as `https://chat.example.com`.
     pub origins: Vec<String>,
     /// The addresses and networks, as `10.0.0.0/8`, of the proxies in front of this host. They alone are believed when
     /// they say for whom they ask; without that, everybody behind a proxy shares the limits of one address.
@@ -21,13 +21,14 @@ pub struct Options {
     /// How often a socket is pinged, in milliseconds; one that is silent for two intervals is closed.
     #[schemars(extend("exceeded" = "3002"))]
     pub ping_interval_ms: u64,
-    /// How many bytes may wait for a slow reader before its socket is closed; it loses nothing, and connects again.
+    /// How many bytes may wait for a slow reader before its session is closed; it loses nothing, and connects again.
     #[schemars(extend("exceeded" = "3001"))]
     pub outbox_bytes_max: usize,
     /// The largest frame that a client may send, in bytes.
     #[schemars(extend("exceeded" = "3502"))]
     pub frame_bytes_max: usize,
-    /// How many connections of clients may be open; more are closed as they come.
+    /// How many connections of clients may be open, and how many sessions without a socket; more connections are
+    /// closed as they come, more sessions refused.
     #[schemars(extend("exceeded" = "closed as it comes"))]
     pub connections_max: usize,
     /// The largest head of an HTTP request, in bytes; at least 8192.

@@ -3,6 +3,7 @@
 //! ```text
 //! POST /v1/auth/{register,login,refresh,logout}   accounts, see `auth`
 //! GET  /v1/ws                                     the socket, see `socket`
+//! POST /v1/rpc   GET /v1/events                   the same without sockets, see `rpc`
 //! GET  /  /web/…  /sdk/…                          pages and modules, see `assets`
 //! ```
 //!
@@ -11,7 +12,7 @@
 use crate::{
     Gateway,
     answer::{self, Failure, Request, Response},
-    assets, auth, socket,
+    assets, auth, rpc, socket,
 };
 use hyper::Method;
 use std::{net::IpAddr, sync::Arc};
@@ -42,6 +43,14 @@ async fn route(gateway: &Arc<Gateway>, request: Request, address: IpAddr) -> Res
         "/v1/ws" => {
             answer::only(&request, Method::GET, "GET")?;
             socket::upgrade(gateway, request)
+        }
+        "/v1/rpc" => {
+            post()?;
+            rpc::request(gateway, request).await
+        }
+        "/v1/events" => {
+            answer::only(&request, Method::GET, "GET")?;
+            rpc::events(gateway, request).await
         }
         _ => {
             let found = assets::respond(&request, gateway.options.assets_dir.as_deref()).await?;

@@ -140,6 +140,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
             ping_interval_ms: settings.gateway.ping_interval_ms,
             frame_bytes_max: settings.gateway.frame_bytes_max,
             outbox_bytes_max: settings.gateway.outbox_bytes_max,
+            features: godwit_gateway::FEATURES,
         },
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
@@ -159,7 +160,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     gateway_metrics.register(registry.sub_registry_with_prefix("godwit_gateway"));
     let ready = store.clone();
     let (close_public, public_closed) = watch::channel(false);
-    let draining = public_closed.clone();
+    let draining = host.clone();
     let gateway = Gateway::new(Parts {
         options: settings.gateway.clone(),
         host: host.clone(),
@@ -169,7 +170,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         metrics: gateway_metrics,
         admin_token: admin_token.token,
         ready: Box::new(move || {
-            if *draining.borrow() {
+            if draining.is_draining() {
                 return Err("the host is stopping".to_owned());
             }
             ready.health()
@@ -200,16 +201,16 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Stops in order: no new clients; those that are here are sent elsewhere; what they sent is written; the admin
-    /// door last, so that health can be asked until the end; then the store is closed.
+    /// Stops in order: no new sessions; those that are here are sent elsewhere; what they sent is written; then the doors,
+    /// the admin door last, so that health can be asked until the end; then the store is closed.
     ///
     /// # Errors
     /// The store could not be closed cleanly; what was acknowledged is safe even then.
     pub async fn stop(self) -> anyhow::Result<()> {
         tracing::info!("stopping: clients are asked to connect again elsewhere");
         let stopped = timeout(STOP_WITHIN, async {
-            self.close_public.send_replace(true);
             self.host.drain(self.drain).await;
+            self.close_public.send_replace(true);
             self.close_admin.send_replace(true);
             for door in self.doors {
                 // A door that panicked is closed as well.

@@ -275,6 +275,9 @@ pub struct Connected<'a> {
     /// Where `sync` goes on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// What the server would have said first, where it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hello: Option<&'a Hello>,
 }
 
 /// The answer to `send`.

@@ -138,6 +138,17 @@ test("a host that owes an answer and falls silent counts as gone", async (t) => 
   assert.equal((await sent).seq, 1, "it was sent again over the next connection");
 });
 
+// An idle socket was taken for a dead one: the answer that ended its last request had begun the wait for the next.
+test("a host that owes nothing may be silent for as long as it likes", async (t) => {
+  const host = await hostFor(t);
+  const { client } = await person(t, host, "anna", { timeoutMs: 400 });
+  await client.request("conversations");
+  const connects = host.count("connect");
+  await new Promise((resolve) => setTimeout(resolve, 900));
+  assert.equal(host.count("connect"), connects);
+  assert.equal(client.state, "connected");
+});
+
 test("an expired access token is renewed before connecting", async (t) => {
   const host = await hostFor(t);
   const anna = await person(t, host, "anna");

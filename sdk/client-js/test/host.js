@@ -9,7 +9,12 @@ import { WebSocketServer } from "ws";
 export async function startHost({ port = 0, serveFile = notFound, ...limits } = {}) {
   const host = new Host(limits);
   const server = createServer((request, response) => host.http(request, response, serveFile));
-  const sockets = new WebSocketServer({ server, path: "/v1/ws", handleProtocols: () => "godwit.v1.json" });
+  const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => "godwit.v1.json" });
+  server.on("upgrade", (request, socket, head) => {
+    // As something on the way does that knows no WebSocket.
+    if (host.blocksSockets) return socket.end("HTTP/1.1 400 Bad Request\r\n\r\n");
+    sockets.handleUpgrade(request, socket, head, (socket) => sockets.emit("connection", socket));
+  });
   sockets.on("connection", (socket) => host.accept(socket));
   await new Promise((resolve) => server.listen(port, "127.0.0.1", resolve));
   host.url = `http://127.0.0.1:${server.address().port}`;
@@ -35,6 +40,7 @@ class Host {
   #logins = new Map();
   #conversations = new Map();
   #sessions = new Set();
+  #httpSessions = new Map();
   #clock = 0;
 
   /** Says why a body is refused: `{code, text}` or nothing. */
@@ -51,6 +57,12 @@ class Host {
   frames = 0;
   /** Pushes of messages with these numbers are left out. */
   lostPushes = new Set();
+  /** Whether something on the way lets no socket through. */
+  blocksSockets = false;
+  /** Whether something on the way keeps streams back. */
+  blocksStreams = false;
+  /** So many of the coming answers to requests for pushes are lost. */
+  lostAnswers = 0;
 
   constructor({ ttlMs = 900_000, hello = {} } = {}) {
     this.ttlMs = ttlMs;
@@ -90,6 +102,8 @@ class Host {
 
   http(request, response, serveFile) {
     const path = new URL(request.url, this.url).pathname;
+    if (path === "/v1/rpc") return this.#rpc(request, response);
+    if (path === "/v1/events") return this.#events(request, response);
     if (!path.startsWith("/v1/auth/")) return serveFile(request, response, path);
     let text = "";
     request.on("data", (chunk) => (text += chunk));
@@ -98,6 +112,93 @@ class Host {
       const [status, body] = this.#auth(path.slice("/v1/auth/".length), text ? JSON.parse(text) : {}, bearer);
       response.writeHead(status, { "content-type": "application/json" }).end(body && JSON.stringify(body));
     });
+  }
+
+  // The session of an HTTP request; where there is none to be had, it is answered.
+  #enter(request, response) {
+    const fail = (status, code, close) => {
+      response.writeHead(status, { "content-type": "application/json" });
+      response.end(JSON.stringify({ error: refusal(code, code), close }));
+    };
+    const session = this.#httpSessions.get(request.headers["godwit-session"]);
+    const login = this.#logins.get(session?.login);
+    if (!session) return fail(410, "session_gone", 3003);
+    if (session.closed) return fail(410, "session_gone", session.closed);
+    if (`Bearer ${login.access_token}` !== request.headers.authorization) return fail(401, "unauthorised");
+    return session;
+  }
+
+  #rpc(request, response) {
+    const isNew = !("godwit-session" in request.headers);
+    const session = isNew ? this.#httpSession() : this.#enter(request, response);
+    if (!session) return;
+    let text = "";
+    request.on("data", (chunk) => (text += chunk));
+    request.on("end", () => {
+      const pushes = [];
+      const reply = this.#handle(session, JSON.parse(text), pushes);
+      if (reply === "drop") return request.socket.destroy();
+      if (isNew && reply.ok) {
+        this.#httpSessions.set(reply.ok.session, session);
+        reply.ok.hello = this.hello;
+      }
+      if (reply) response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(reply));
+      for (const push of pushes) push();
+    });
+  }
+
+  #httpSession() {
+    const session = { user: null, pushes: [], first: 1, closed: null, serve: () => {} };
+    session.push = (push) => {
+      session.pushes.push(push);
+      session.serve();
+    };
+    const close = (code) => {
+      session.closed = code;
+      this.#sessions.delete(session);
+      session.serve();
+    };
+    session.socket = { close };
+    return session;
+  }
+
+  #events(request, response) {
+    const session = this.#enter(request, response);
+    if (!session) return;
+    const query = new URL(request.url, this.url).searchParams;
+    const after = Number(request.headers["last-event-id"] ?? query.get("after"));
+    session.pushes.splice(0, after + 1 - session.first);
+    session.first = after + 1;
+    if (this.lostAnswers > 0) {
+      this.lostAnswers -= 1;
+      return request.socket.destroy();
+    }
+    if (request.headers.accept === "text/event-stream") this.#stream(session, response);
+    else this.#poll(session, response);
+  }
+
+  #stream(session, response) {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    if (this.blocksStreams) return response.flushHeaders();
+    response.write(":\n\n");
+    let sent = 0;
+    session.serve = () => {
+      for (; sent < session.pushes.length; sent++) {
+        response.write(`id: ${session.first + sent}\ndata: ${JSON.stringify(session.pushes[sent])}\n\n`);
+      }
+      if (session.closed) response.end(`event: close\ndata: ${JSON.stringify({ close: session.closed })}\n\n`);
+    };
+    session.serve();
+  }
+
+  #poll(session, response) {
+    session.serve = () => {
+      if (response.writableEnded || (session.pushes.length === 0 && !session.closed)) return;
+      const events = session.pushes.map((push, at) => ({ n: session.first + at, push }));
+      const [status, body] = session.closed ? [410, { close: session.closed }] : [200, { events }];
+      response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+    };
+    session.serve();
   }
 
   #auth(action, { name, password, display_name, refresh_token }, bearer) {

@@ -4,7 +4,7 @@ import { WebSocket } from "ws";
 import { Auth, Client, RequestError, memoryStorage, type Message } from "../index.js";
 
 const auth = new Auth({ server: "https://chat.example.com", storage: memoryStorage() });
-const client = new Client({ server: "https://chat.example.com", auth, WebSocket });
+const client = new Client({ server: "https://chat.example.com", auth, WebSocket, transport: "auto" });
 
 client.on("message", ({ conversation, sender, body }) => {
   if (sender !== client.user?.id) void client.send({ conversation, body: `you said: ${body}` });

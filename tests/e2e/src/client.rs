@@ -1,4 +1,4 @@
-//! The people's way in: a client of the protocol over one WebSocket.
+//! The people's way in: a client of the protocol over one WebSocket, or over plain HTTP ([`Transport`]).
 //!
 //! It owns one connection and everything that came over it and was not asked for yet: replies by their id, pushes in
 //! their order. It reads only while it is asked for something, so a test decides when a client listens; and it refuses
@@ -6,7 +6,7 @@
 //!
 //! Start with [`Client::connect`], then [`Client::request`] and [`Client::push`].
 
-use crate::{PATIENCE, admin::id};
+use crate::{PATIENCE, admin::id, http::Http};
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -105,9 +105,29 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// The ways in which the protocol travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the contract's")]
+pub enum Transport {
+    WebSocket,
+    ServerSentEvents,
+    LongPoll,
+}
+
+impl Transport {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::LongPoll, Self::ServerSentEvents];
+}
+
+#[expect(clippy::large_enum_variant, reason = "a test has few clients, and most have a socket")]
+enum Wire {
+    Socket(WebSocketStream<Box<dyn Stream>>),
+    Http(Http),
+}
+
 /// One connection.
 pub struct Client {
-    socket: WebSocketStream<Box<dyn Stream>>,
+    wire: Wire,
     /// What the server said first.
     pub hello: Value,
     /// The answer to `connect`; `null` before.
@@ -151,17 +171,21 @@ impl Client {
         let config = WebSocketConfig::default().read_buffer_size(16 * 1024);
         let opened = client_async_with_config(request, stream, Some(config));
         let (socket, _) = tokio::time::timeout(PATIENCE, opened).await.context("no handshake")??;
-        let mut client = Self {
-            socket,
+        let mut client = Self::on(Wire::Socket(socket));
+        client.hello = client.push("hello").await?;
+        Ok(client)
+    }
+
+    fn on(wire: Wire) -> Self {
+        Self {
+            wire,
             hello: Value::Null,
             connected: Value::Null,
             user: Uuid::nil(),
             last_id: 0,
             replies: HashMap::new(),
             pushes: VecDeque::new(),
-        };
-        client.hello = client.push("hello").await?;
-        Ok(client)
+        }
     }
 
     /// Opens a connection and connects with this token, from a device of its own.
@@ -171,6 +195,22 @@ impl Client {
     pub async fn connect(address: SocketAddr, token: &str) -> Result<Self> {
         let mut client = Self::open(address).await?;
         client.authenticate(token).await?;
+        Ok(client)
+    }
+
+    /// As [`Client::connect`], over that transport.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn connect_over(transport: Transport, address: SocketAddr, token: &str) -> Result<Self> {
+        let streams = match transport {
+            Transport::WebSocket => return Self::connect(address, token).await,
+            Transport::ServerSentEvents => true,
+            Transport::LongPoll => false,
+        };
+        let mut client = Self::on(Wire::Http(Http::new(address, token, streams)));
+        client.authenticate(token).await?;
+        client.hello = client.connected["hello"].take();
         Ok(client)
     }
 
@@ -239,10 +279,14 @@ impl Client {
     /// The connection is closed.
     pub async fn raw(&mut self, message: Message) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
-        match timeout_at(deadline, self.socket.send(message)).await {
-            Ok(sent) => sent.map_err(broken),
-            Err(_) => Err(Failure::Late("room for a frame".to_owned())),
-        }
+        let sending = async {
+            match &mut self.wire {
+                Wire::Socket(socket) => socket.send(message).await.map_err(broken),
+                Wire::Http(http) => http.send(message.to_text().map_err(broken)?).await,
+            }
+        };
+        let late = |_| Err(Failure::Late("room for a frame".to_owned()));
+        timeout_at(deadline, sending).await.unwrap_or_else(late)
     }
 
     /// Waits for the reply of that id.
@@ -331,10 +375,16 @@ impl Client {
 
     /// Reads one frame and files its objects.
     async fn read(&mut self, deadline: Instant, what: impl FnOnce() -> String) -> Result<(), Failure> {
-        let Ok(frame) = timeout_at(deadline, self.socket.next()).await else {
+        let reading = async {
+            match &mut self.wire {
+                Wire::Socket(socket) => Ok(socket.next().await),
+                Wire::Http(http) => http.next().await.map(|text| Some(Ok(Message::text(text)))),
+            }
+        };
+        let Ok(frame) = timeout_at(deadline, reading).await else {
             return Err(Failure::Late(what()));
         };
-        match frame {
+        match frame? {
             Some(Ok(Message::Text(text))) => text.split('\n').try_for_each(|line| self.file(line)),
             Some(Ok(Message::Close(Some(CloseFrame { code, .. })))) => Err(Failure::Closed(code.into())),
             Some(Ok(Message::Close(None))) => Err(Failure::Closed(1005)),

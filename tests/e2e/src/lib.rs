@@ -9,7 +9,9 @@
 pub mod admin;
 pub mod checker;
 pub mod client;
+pub mod http;
 pub mod server;
+pub mod talk;
 pub mod tls;
 
 use std::time::Duration;

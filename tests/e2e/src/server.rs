@@ -3,7 +3,11 @@
 //! It owns the process, its data folder and what it logs; it refuses to know what is said over the sockets.
 //! Start with [`Server::start`]; [`run`] is for commands that end by themselves.
 
-use crate::{PATIENCE, admin::Admin, client::Client};
+use crate::{
+    PATIENCE,
+    admin::Admin,
+    client::{Client, Transport},
+};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::{
@@ -164,6 +168,14 @@ impl Server {
     /// The server refuses.
     pub async fn session(&self, person: &Person) -> Result<Client> {
         Client::connect(self.public, &person.token).await
+    }
+
+    /// A session of that person over that transport, from a device of its own.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub async fn session_over(&self, transport: Transport, person: &Person) -> Result<Client> {
+        Client::connect_over(transport, self.public, &person.token).await
     }
 
     /// A person and a session of theirs.

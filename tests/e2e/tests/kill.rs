@@ -8,18 +8,13 @@
 
 use anyhow::{Context, Result, ensure};
 use godwit_e2e::{
-    checker::{Checker, Fingerprint, Seen},
-    client::{Client, Failure, sent, text},
-    server::{Person, Server, UNLIMITED},
+    checker::Checker,
+    client::{Client, Failure},
+    server::{Server, UNLIMITED},
+    talk::{Talker, finish, meet, talk},
 };
-use serde_json::Value;
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
-use uuid::Uuid;
 
 /// How a server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +29,6 @@ enum End {
 struct Form {
     ends: u32,
     people: usize,
-    /// How many messages of one person are under way at once.
-    under_way: usize,
     /// How long people talk before the end, in milliseconds.
     talk_ms: std::ops::Range<u64>,
     /// How many messages must have been acknowledged for the run to mean something.
@@ -45,37 +38,25 @@ struct Form {
 impl Form {
     fn of(end: End) -> Self {
         if std::env::var_os("GODWIT_LONG").is_some() {
-            return Self {
-                ends: 200,
-                people: 32,
-                under_way: 32,
-                talk_ms: 200..2_000,
-                acknowledged_min: 1_000_000,
-            };
+            return Self { ends: 200, people: 32, talk_ms: 200..2_000, acknowledged_min: 1_000_000 };
         }
         let ends = if end == End::Kill { 50 } else { 8 };
-        Self { ends, people: 4, under_way: 8, talk_ms: 5..250, acknowledged_min: 100 }
+        Self { ends, people: 4, talk_ms: 5..250, acknowledged_min: 100 }
     }
 }
 
 /// A draining server does not wait long: nobody here goes by themselves.
 const DRAIN: &str = "\n[server]\ndrain_ms = 100\n";
 
-/// A message that is not acknowledged yet.
-#[derive(Clone)]
-struct Draft {
-    place: Uuid,
-    client: Uuid,
-    body: String,
-}
-
-/// Someone who talks, over all cycles.
-struct Talker {
-    person: Person,
-    places: Vec<Uuid>,
-    /// In the order in which they were first sent.
-    drafts: VecDeque<Draft>,
-    sent: u64,
+/// Talks until the server is killed.
+async fn talk_on(mut talker: Talker, client: Client, checker: Arc<Mutex<Checker>>) -> Result<Talker> {
+    let ended = talk(&mut talker, client, &checker, usize::MAX).await?;
+    ensure!(
+        matches!(ended, Some(Failure::Closed(1006 | 3000) | Failure::Broken(_))),
+        "{}: {ended:?}",
+        talker.person.name
+    );
+    Ok(talker)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,7 +90,7 @@ async fn run(end: End) -> Result<()> {
                 .session(&talker.person)
                 .await
                 .with_context(|| format!("seed {seed}, cycle {cycle}"))?;
-            talking.push(tokio::spawn(talk(talker, client, form.under_way, Arc::clone(&checker))));
+            talking.push(tokio::spawn(talk_on(talker, client, Arc::clone(&checker))));
         }
         tokio::time::sleep(Duration::from_millis(random.u64(form.talk_ms.clone()))).await;
         match end {
@@ -135,133 +116,4 @@ async fn run(end: End) -> Result<()> {
         "{cycles_with_answers} cycles had answers, {acknowledged} in all: too few to tell"
     );
     checker.verdict().with_context(|| format!("seed {seed}"))
-}
-
-/// A group of all, and a direct conversation of each with the next.
-async fn meet(server: &Server, people: usize) -> Result<Vec<Talker>> {
-    let mut talkers = Vec::new();
-    for n in 0..people {
-        let person = server.person(&format!("talker-{n}")).await?;
-        talkers.push(Talker { person, places: Vec::new(), drafts: VecDeque::new(), sent: 0 });
-    }
-    let ids: Vec<_> = talkers.iter().map(|talker| talker.person.id).collect();
-    let mut first = server.session(&talkers[0].person).await?;
-    let group = first.group("Everyone", &ids[1..]).await?;
-    for n in 0..people {
-        let next = (n + 1) % people;
-        let direct = server.session(&talkers[n].person).await?.direct(ids[next]).await?;
-        talkers[n].places.extend([group, direct]);
-        talkers[next].places.push(direct);
-    }
-    Ok(talkers)
-}
-
-/// Talks until the connection ends, and tells the checker everything that came.
-async fn talk(
-    mut talker: Talker,
-    mut client: Client,
-    under_way_max: usize,
-    checker: Arc<Mutex<Checker>>,
-) -> Result<Talker> {
-    let session = {
-        let mut checker = checker.lock().await;
-        let session = checker.session();
-        for place in client.connected["conversations"].as_array().context("conversations are listed")? {
-            let last_seq = place["last_seq"].as_u64().context("`last_seq` is an integer")?;
-            checker.begin(session, id(place, "id")?, last_seq);
-        }
-        session
-    };
-    let mut under_way = VecDeque::new();
-    let mut again = 0;
-    let failure = 'talk: loop {
-        // First what an earlier connection left open, in its order, then what is new.
-        while under_way.len() < under_way_max {
-            if again == talker.drafts.len() {
-                let place = talker.places[talker.sent as usize % talker.places.len()];
-                let body = format!("{} {}", talker.person.name, talker.sent);
-                talker.sent += 1;
-                talker.drafts.push_back(Draft { place, client: Uuid::now_v7(), body });
-            }
-            let draft = &talker.drafts[again];
-            let body = Fingerprint::of(&draft.body);
-            checker.lock().await.attempt(session, draft.place, talker.person.id, draft.client, body);
-            match client.post("send", text(draft.place, draft.client, &draft.body)).await {
-                Ok(request) => under_way.push_back((request, draft.client)),
-                Err(failure) => break 'talk failure,
-            }
-            again += 1;
-        }
-        let (request, message) = under_way.pop_front().context("something is under way")?;
-        match client.reply(request).await {
-            Ok(ok) => {
-                checker.lock().await.acknowledge(message, sent(&ok)?.seq);
-                talker.drafts.retain(|draft| draft.client != message);
-                again -= 1;
-            }
-            Err(failure) => {
-                under_way.push_front((request, message));
-                break failure;
-            }
-        }
-    };
-    ensure!(
-        matches!(failure, Failure::Closed(1006 | 3000) | Failure::Broken(_)),
-        "{}: {failure}",
-        talker.person.name
-    );
-    // What had arrived before the end counts like everything else.
-    client.closed().await?;
-    let mut checker = checker.lock().await;
-    for (request, message) in under_way {
-        if let Some(reply) = client.take_reply(request) {
-            checker.acknowledge(message, sent(&reply.map_err(Failure::Refused)?)?.seq);
-            talker.drafts.retain(|draft| draft.client != message);
-        }
-    }
-    ensure!(client.kept("heads").is_empty(), "nobody is slow here, yet pushes collapsed into `heads`");
-    for push in client.kept("message") {
-        checker.push(session, seen(push)?);
-    }
-    Ok(talker)
-}
-
-/// Settles what is open, then shows the checker all histories, each as every member sees it.
-async fn finish(server: &Server, talkers: &mut [Talker], checker: &mut Checker) -> Result<()> {
-    let mut shown: HashMap<Uuid, Vec<(u64, Value)>> = HashMap::new();
-    for talker in talkers.iter_mut() {
-        let mut client = server.session(&talker.person).await?;
-        for draft in talker.drafts.drain(..) {
-            let sent = client.send_as(draft.place, draft.client, &draft.body).await?;
-            checker.acknowledge(draft.client, sent.seq);
-        }
-    }
-    for talker in talkers {
-        let mut client = server.session(&talker.person).await?;
-        for &place in &talker.places {
-            let mut history = Vec::new();
-            for message in client.history(place, 0).await? {
-                let seen = seen(&message)?;
-                checker.store(seen);
-                history.push((seen.seq, message["body"].clone()));
-            }
-            let same = shown.entry(place).or_insert_with(|| history.clone());
-            ensure!(*same == history, "{} sees another history of {place}", talker.person.name);
-        }
-    }
-    Ok(())
-}
-
-fn id(object: &Value, field: &str) -> Result<Uuid> {
-    godwit_e2e::admin::id(&object[field])
-}
-
-fn seen(message: &Value) -> Result<Seen> {
-    Ok(Seen {
-        conversation: id(message, "conversation")?,
-        seq: message["seq"].as_u64().context("`seq` is an integer")?,
-        sender: id(message, "sender")?,
-        client: id(message, "client_id").ok(),
-        body: Fingerprint::of(message["body"].as_str().context("`body` is a string")?),
-    })
 }

@@ -46,6 +46,8 @@ pub struct Session {
     requests: Bucket,
     /// Requests in a row that came when too many were in flight, or sends beyond their rate.
     overruns: usize,
+    /// Whether `hello` is told in the reply to `connect`, there being no way to tell it before.
+    hello_in_reply: bool,
     connected: Option<Connected>,
 }
 
@@ -66,13 +68,18 @@ enum End {
 }
 
 impl Session {
-    pub(crate) fn new(host: Arc<Host>, outbox: Outbox) -> Self {
-        Self { host, outbox, requests: Bucket::default(), overruns: 0, connected: None }
+    pub(crate) fn new(host: Arc<Host>, outbox: Outbox, hello_in_reply: bool) -> Self {
+        Self { host, outbox, requests: Bucket::default(), overruns: 0, hello_in_reply, connected: None }
     }
 
     /// Whether `connect` was answered.
     pub fn is_connected(&self) -> bool {
         self.connected.is_some()
+    }
+
+    /// How the session stands in the registry, once it is connected.
+    pub fn entry(&self) -> Option<Arc<Entry>> {
+        self.connected.as_ref().map(|connected| connected.entry.clone())
     }
 
     /// Ends the session from the side of the transport, and counts why.
@@ -91,14 +98,23 @@ impl Session {
             if count == frame::OBJECTS_MAX {
                 return Err(Close::Malformed);
             }
-            self.admit().await;
-            let Incoming { id, request } = request::parse(object).map_err(|_| Close::Malformed)?;
-            match request {
-                Ok(request) => self.begin(id, request).await?,
-                Err(error) => self.refuse(id, &error),
-            }
+            self.receive_one(object).await?;
         }
         Ok(())
+    }
+
+    /// Takes one object, as [`Session::receive`] does; the id that its reply carries if it is not in the outbox yet.
+    ///
+    /// # Errors
+    /// As [`Session::receive`].
+    pub async fn receive_one(&mut self, object: &str) -> Result<u64, Close> {
+        self.admit().await;
+        let Incoming { id, request } = request::parse(object).map_err(|_| Close::Malformed)?;
+        match request {
+            Ok(request) => self.begin(id, request).await?,
+            Err(error) => self.refuse(id, &error),
+        }
+        Ok(id)
     }
 
     async fn admit(&mut self) {
@@ -110,7 +126,7 @@ impl Session {
 
     fn refuse(&self, id: u64, error: &Error) {
         self.host.parts.metrics.refused(error.code);
-        self.outbox.reply(encode::error(id, error));
+        self.outbox.reply(id, encode::error(id, error));
     }
 
     async fn begin(&mut self, id: u64, request: Request) -> Result<(), Close> {
@@ -208,6 +224,7 @@ impl Session {
                     contacts: [],
                     held: [],
                     next: next.map(|place| place.to_string()),
+                    hello: self.hello_in_reply.then(|| self.host.hello()),
                 };
                 reply.connected(&answer, &covered);
                 self.host.parts.metrics.sessions.inc();
@@ -298,6 +315,16 @@ impl Session {
                 reply.done();
             }
             Err(error) => reply.error(&error),
+        }
+    }
+
+    /// Takes it that the client has shown a token of its login that is good until `expires_at`, if that is a time of
+    /// its own: with every request, on a transport where each brings one.
+    pub fn prolong(&mut self, expires_at: Option<Ms>) {
+        if let (Some(connected), Some(shown)) = (&mut self.connected, expires_at)
+            && let End::Token(at) = &mut connected.ends
+        {
+            *at = shown.max(*at);
         }
     }
 

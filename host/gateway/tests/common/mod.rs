@@ -194,6 +194,7 @@ impl House {
                 ping_interval_ms: options.ping_interval_ms,
                 frame_bytes_max: options.frame_bytes_max,
                 outbox_bytes_max: options.outbox_bytes_max,
+                features: godwit_gateway::FEATURES,
             },
             epoch: "test".into(),
             conversations: tables.clone(),

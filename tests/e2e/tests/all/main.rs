@@ -20,6 +20,7 @@ mod resume;
 mod revisions;
 mod sockets;
 mod tls;
+mod transports;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
