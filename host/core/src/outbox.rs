@@ -195,10 +195,15 @@ impl Drain {
             state.wait(context);
             return Poll::Pending;
         }
-        frames.append(&mut state.frames);
         // An idle outbox keeps no buffer: there are many of them.
-        state.frames = Vec::new();
+        let mut taken = std::mem::take(&mut state.frames);
         state.bytes = 0;
+        drop(state);
+        if frames.is_empty() {
+            *frames = taken;
+        } else {
+            frames.append(&mut taken);
+        }
         Poll::Ready(Ok(()))
     }
 
