@@ -357,10 +357,15 @@ impl Drain {
             state.wait(context);
             return Poll::Pending;
         }
-        frames.append(&mut state.frames);
         // An idle outbox keeps no buffer: there are many of them.
-        state.frames = Vec::new();
+        let mut gathered = std::mem::take(&mut state.frames);
         taken(&mut state);
+        drop(state);
+        if frames.is_empty() {
+            *frames = gathered;
+        } else {
+            frames.append(&mut gathered);
+        }
         Poll::Ready(Ok(()))
     }
 

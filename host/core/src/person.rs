@@ -9,13 +9,13 @@ use godwit_domain::{
 };
 use lru::LruCache;
 use parking_lot::Mutex;
-use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
+use std::{num::NonZeroUsize, sync::Arc};
 use tokio::sync::Notify;
 
 /// How many users are remembered; beyond it the one that was away longest is forgotten.
 const PEOPLE_MAX: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// In how many conversations a user's activity is counted apart.
-const PLACES_MAX: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+const PLACES_MAX: usize = 16;
 /// How many recent bodies are compared.
 const BODIES_MAX: usize = 64;
 
@@ -45,7 +45,10 @@ impl People {
 pub struct Person {
     sends: Mutex<Bucket>,
     recent: Mutex<Option<Box<Recent>>>,
-    judging: Mutex<HashMap<(ConversationId, ClientId), Arc<Notify>>>,
+    /// Few, as a user's requests in flight are, so a list is the smallest and the fastest.
+    judging: Mutex<Vec<(ConversationId, ClientId)>>,
+    /// Told whenever one of them ends.
+    judged: Notify,
 }
 
 impl Person {
@@ -67,17 +70,16 @@ impl Person {
     pub async fn enter(self: &Arc<Self>, conversation: ConversationId, client: ClientId) -> Judging {
         let key = (conversation, client);
         loop {
-            let earlier = {
+            let ended = {
                 let mut judging = self.judging.lock();
-                match judging.get(&key) {
-                    Some(earlier) => earlier.clone().notified_owned(),
-                    None => {
-                        judging.insert(key, Arc::default());
-                        return Judging { person: self.clone(), key };
-                    }
+                if !judging.contains(&key) {
+                    judging.push(key);
+                    return Judging { person: self.clone(), key };
                 }
+                // Made before the lock is let go of: it hears of every end from now on.
+                self.judged.notified()
             };
-            earlier.await;
+            ended.await;
         }
     }
 }
@@ -90,9 +92,12 @@ pub struct Judging {
 
 impl Drop for Judging {
     fn drop(&mut self) {
-        if let Some(waiting) = self.person.judging.lock().remove(&self.key) {
-            waiting.notify_waiters();
+        let mut judging = self.person.judging.lock();
+        if let Some(at) = judging.iter().position(|other| *other == self.key) {
+            judging.swap_remove(at);
         }
+        drop(judging);
+        self.person.judged.notify_waiters();
     }
 }
 
@@ -126,41 +131,47 @@ impl Bucket {
     }
 }
 
+#[derive(Default)]
 struct Recent {
     overall: Sliding,
-    here: LruCache<ConversationId, Sliding>,
+    /// The place used last comes first.
+    here: Vec<(ConversationId, Sliding)>,
     /// A ring of the hashes of recent bodies.
-    bodies: Vec<(u64, Ms)>,
+    bodies: Vec<u64>,
+    /// When each of them came: apart from the hashes, of which every attempt reads all.
+    bodies_at: Vec<Ms>,
     next_body: usize,
-}
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self {
-            overall: Sliding::default(),
-            here: LruCache::new(PLACES_MAX),
-            bodies: Vec::new(),
-            next_body: 0,
-        }
-    }
 }
 
 impl Recent {
     fn attempt(&mut self, now: Ms, conversation: ConversationId, body: Option<u64>) -> Activity {
         let overall = self.overall.attempt(now);
-        let here = self.here.get_or_insert_mut(conversation, Sliding::default).attempt(now);
+        let here = self.place(conversation).attempt(now);
         let mut same_body_60s = 0;
         if let Some(body) = body {
-            let same = |(other, at): &&(u64, Ms)| *other == body && now.since(*at) < 60_000;
-            same_body_60s = self.bodies.iter().filter(same).count() as u32;
+            let same = self.bodies.iter().zip(&self.bodies_at).filter(|(other, _)| **other == body);
+            same_body_60s = same.filter(|(_, at)| now.since(**at) < 60_000).count() as u32;
             if self.bodies.len() < BODIES_MAX {
-                self.bodies.push((body, now));
+                self.bodies.push(body);
+                self.bodies_at.push(now);
             } else {
-                self.bodies[self.next_body] = (body, now);
+                self.bodies[self.next_body] = body;
+                self.bodies_at[self.next_body] = now;
                 self.next_body = (self.next_body + 1) % BODIES_MAX;
             }
         }
         Activity { here: Some(here), overall, same_body_60s, member_since: None }
+    }
+
+    /// What is counted in that conversation, which becomes the one used last.
+    fn place(&mut self, conversation: ConversationId) -> &mut Sliding {
+        let at = self.here.iter().position(|(other, _)| *other == conversation).unwrap_or_else(|| {
+            self.here.truncate(PLACES_MAX - 1);
+            self.here.push((conversation, Sliding::default()));
+            self.here.len() - 1
+        });
+        self.here[..=at].rotate_right(1);
+        &mut self.here[0].1
     }
 }
 
@@ -248,6 +259,20 @@ mod tests {
         let much_later = person.attempt(start.plus(3_700_000), here, None);
         assert_eq!(much_later.overall, Counts::default());
         assert_eq!(much_later.same_body_60s, 0);
+    }
+
+    #[test]
+    fn the_place_that_was_left_longest_ago_is_forgotten_first() {
+        let person = Person::default();
+        let place = |n: usize| ConversationId::from_u128(n as u128);
+        let here = |n| person.attempt(Ms(3_600_000_000), place(n), None).here.unwrap().messages_10s;
+        for n in 0..PLACES_MAX {
+            assert_eq!(here(n), 0, "{n}");
+        }
+        assert_eq!(here(0), 1);
+        assert_eq!(here(PLACES_MAX), 0, "takes the place of the second");
+        assert_eq!(here(0), 2);
+        assert_eq!(here(1), 0);
     }
 
     #[tokio::test]

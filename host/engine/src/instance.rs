@@ -19,7 +19,7 @@ use godwit_domain::{
 };
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -111,9 +111,8 @@ impl Instance {
             };
             Ok((normalise, moderation, refusal))
         };
-        let (normalise, moderation, refusal) =
-            cut(made, options.init_wall(), || format!("{} ms of CPU time in `init`", options.init_cpu_ms))
-                .await?;
+        let spent = || format!("{} ms of CPU time in `init`", options.init_cpu_ms);
+        let (normalise, moderation, refusal) = cut(pin!(made), options.init_wall(), spent).await?;
         if let Some(refusal) = refusal {
             let shown = &refusal[..refusal.floor_char_boundary(1_000)];
             return Err(Failure::trap(format!("`init` refused the configuration: {shown}")));
@@ -160,12 +159,12 @@ impl Instance {
         let spent = || format!("{granted_ms} ms of CPU time");
         let answer = match (hook, &self.normalise, &self.moderation) {
             (Hook::Normalise, Some(guest), _) => {
-                let call = guest.call_normalise(&mut self.store, scene.scene(), shown.content());
+                let call = pin!(guest.call_normalise(&mut self.store, scene.scene(), shown.content()));
                 cut(call, wall, spent).await.map(|answer| answer::normalised(answer, content, &options))
             }
             (Hook::Moderation, _, Some(guest)) => {
                 let subject = moderation::Subject::Message(shown.content());
-                let call = guest.call_review(&mut self.store, scene.scene(), subject);
+                let call = pin!(guest.call_review(&mut self.store, scene.scene(), subject));
                 cut(call, wall, spent).await.map(answer::reviewed)
             }
             _ => Err(Failure::trap(format!("hook `{}` is not served", hook.name()))),
@@ -219,17 +218,16 @@ fn store(blueprint: &Blueprint) -> Store<State> {
 /// Runs a call to its end or its budgets: CPU time is counted by the store, wall-clock time here.
 ///
 /// Most calls end before they are polled a second time, so only those that do not pay for a timer; a poll lasts at
-/// most until the next tick of the epoch.
+/// most until the next tick of the epoch. The call is pinned where it was made: it is large, and would be copied.
 async fn cut<T>(
-    call: impl Future<Output = wasmtime::Result<T>>,
+    mut call: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     wall: Duration,
     cpu: impl Fn() -> String,
 ) -> Result<T, Failure> {
-    let mut call = pin!(call);
     let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
     let result = match first {
         Poll::Ready(result) => result,
-        Poll::Pending => match tokio::time::timeout(wall, call).await {
+        Poll::Pending => match Box::pin(tokio::time::timeout(wall, call)).await {
             Ok(result) => result,
             Err(_) => return Err(Failure::deadline(format!("more than {} ms passed", wall.as_millis()))),
         },

@@ -106,7 +106,8 @@ impl Pool {
         self.settle();
         let wall = self.blueprint.options.call_wall();
         let late = || busy(format!("no instance was free for {} ms", wall.as_millis()));
-        tokio::time::timeout(wall, place.instance()).await.unwrap_or_else(|_| Err(late()))
+        // Boxed: few calls wait, and every call's future would have room for the timer.
+        Box::pin(tokio::time::timeout(wall, place.instance())).await.unwrap_or_else(|_| Err(late()))
     }
 
     fn lease(self: &Arc<Self>, turn: Turn, instance: Instance) -> Lease {

@@ -97,6 +97,8 @@ impl Ticker {
         let seen = shared.clone();
         let run = move || {
             let (mut calls, mut idle_ticks) = (0, 0);
+            // Nothing runs before the first call.
+            seen.sleep(calls);
             while !seen.stopped.load(SeqCst) {
                 std::thread::park_timeout(Duration::from_millis(1));
                 engine.increment_epoch();

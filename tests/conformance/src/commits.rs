@@ -1,8 +1,8 @@
 //! Commits: checks, outcomes, order, concurrency; and `put_all`.
 
 use crate::{
-    Subject, absent, batch, bytes, commit_one, equals, fill, get, here, keys, open, partition, put, row,
-    whole,
+    NOW, Subject, TestClock, absent, batch, bytes, commit_one, equals, fill, get, here, keys, open,
+    partition, put, put_until, row, whole,
 };
 use godwit_domain::waist::{Batch, Consistency, Outcome, Space, Store};
 use std::sync::Arc;
@@ -109,6 +109,30 @@ pub async fn batches_of_one_partition_see_those_before_them(subject: &mut impl S
     expected[2] = Outcome::Conflict(vec![row("a", "2")]);
     assert_eq!(outcomes, expected);
     assert_eq!(get(&*store, &here(), "a").await.as_deref(), Some("4"));
+}
+
+/// A batch that conflicts on the row that it would write leaves no trace, also where others of its call are applied.
+pub async fn a_conflict_beside_what_is_applied_leaves_its_row_as_it_stood(subject: &mut impl Subject) {
+    let clock = TestClock::at(NOW);
+    let store = subject.open(clock.clone()).await;
+    let place = |name| partition(Space::Log, name);
+    let ending = vec![(place("stood"), put_until("a", "1", NOW.plus(10)))];
+    assert_eq!(store.put_all(ending).await, Ok(()));
+    let step =
+        |name| batch(&place(name), vec![equals("a", "other")], vec![put("a", "mine"), put("b", "mine")]);
+    let applied = |value| batch(&place("applied"), vec![], vec![put("a", value)]);
+    let outcomes = store.commit(vec![step("stood"), step("absent"), applied("1")]).await;
+    assert_eq!(
+        outcomes,
+        [Outcome::Conflict(vec![row("a", "1")]), Outcome::Conflict(vec![]), Outcome::Applied]
+    );
+    assert_eq!(get(&*store, &place("stood"), "a").await.as_deref(), Some("1"));
+    assert_eq!(keys(&*store, whole(&place("absent"))).await, Vec::<String>::new());
+    clock.advance(10);
+    assert_eq!(get(&*store, &place("stood"), "a").await, None, "its end stayed");
+    let outcomes = store.commit(vec![step("stood"), applied("2")]).await;
+    assert_eq!(outcomes, [Outcome::Conflict(vec![]), Outcome::Applied]);
+    assert_eq!(keys(&*store, whole(&place("stood"))).await, Vec::<String>::new());
 }
 
 /// Nothing asked, nothing answered.

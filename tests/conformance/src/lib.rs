@@ -89,6 +89,7 @@ macro_rules! tests {
             commits::equals_compares_the_whole_value
             commits::batches_of_a_call_are_applied_by_themselves
             commits::batches_of_one_partition_see_those_before_them
+            commits::a_conflict_beside_what_is_applied_leaves_its_row_as_it_stood
             commits::a_call_without_batches_has_no_outcomes
             commits::a_large_call_keeps_its_order
             commits::concurrent_commits_lose_no_update

@@ -92,11 +92,13 @@ impl Floor {
             // Ids are random in a host, so neighbours in the tree are no neighbours in time.
             let id = (place as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
             let key = |kind: u8, rest: &[u8]| [b"c", &id[..], &[kind], rest].concat();
+            // As the host lays them out: messages, head, answers with the newest first, so that the three rows of a
+            // message are neighbours and mostly share a page.
+            rows.push((key(b'e', &seq.to_be_bytes()), &body));
             rows.push((key(b'h', &[]), &HEAD));
-            rows.push((key(b'm', &seq.to_be_bytes()), &body));
-            // The sender, and a client id of version 7, which begins with the time.
-            let client = (u128::from(seq) << 64) | u128::from(self.random.u64(..));
-            rows.push((key(b's', &[[0; 16], client.to_be_bytes()].concat()), &ANSWER));
+            // A client id of version 7, which begins with the time, and the sender.
+            let client = !((u128::from(seq) << 64) | u128::from(self.random.u64(..)));
+            rows.push((key(b's', &[client.to_be_bytes(), [0; 16]].concat()), &ANSWER));
         }
         rows.sort_unstable();
         let mut transaction = self.database.begin_write()?;

@@ -145,7 +145,8 @@ impl Session {
         };
         let Some(connected) = &self.connected else {
             if let Request::Connect(connect) = request {
-                return self.connect(connect, reply).await;
+                // Boxed, as everything rare here: each frame is worked off by a future that has room for all of it.
+                return Box::pin(self.connect(connect, reply)).await;
             }
             reply.error(&Error::new(Code::Unauthorised, "`connect` comes first"));
             return Ok(());
@@ -154,7 +155,7 @@ impl Session {
             Request::Connect(_) => {
                 reply.error(&Error::new(Code::Conflict, "this session is connected already"));
             }
-            Request::Renew(renew) => self.renew(renew, reply).await,
+            Request::Renew(renew) => Box::pin(self.renew(renew, reply)).await,
             Request::Send(send) => {
                 let limited = send::begin(&self.host, connected, send, reply).await;
                 if limited {

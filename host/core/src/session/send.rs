@@ -230,7 +230,7 @@ async fn standing(
     };
     let mut card = host.cards.get(conversation);
     if card.is_none() {
-        match host.sequencer.view(conversation, user).await {
+        match Box::pin(host.sequencer.view(conversation, user)).await {
             Ok(_) => card = host.cards.get(conversation),
             // The first message to someone: the conversation is made when it is accepted.
             Err(error) if error.code == Code::NotFound && to.is_some() => {
@@ -245,7 +245,7 @@ async fn standing(
     };
     let Some((role, joined_at)) = card.members.get(&user).copied() else {
         // The shard knows the right words for who is not in.
-        host.sequencer.view(conversation, user).await?;
+        Box::pin(host.sequencer.view(conversation, user)).await?;
         return Err(Error::not_found());
     };
     Ok((place(card.kind, card.title.clone(), card.members.len() as u32), role, Some(joined_at)))

@@ -126,25 +126,17 @@ impl Envelope {
         expires_at.map_or(Self::Stays, Self::Ends)
     }
 
-    /// How many bytes it takes.
-    pub(super) fn len(self) -> usize {
+    /// Replaces `out` by the envelope and the value.
+    pub(super) fn write(self, value: &[u8], out: &mut Vec<u8>) {
+        out.clear();
         match self {
-            Self::Stays => 1,
-            Self::Ends(_) | Self::Mark(_) => 9,
-        }
-    }
-
-    /// Writes it and the value into `out`, which has room for just these.
-    pub(super) fn write(self, value: &[u8], out: &mut [u8]) {
-        let (envelope, rest) = out.split_at_mut(self.len());
-        match self {
-            Self::Stays => envelope[0] = STAYS,
+            Self::Stays => out.push(STAYS),
             Self::Ends(Ms(number)) | Self::Mark(number) => {
-                envelope[0] = if matches!(self, Self::Mark(_)) { MARK } else { ENDS };
-                envelope[1..].copy_from_slice(&number.to_be_bytes());
+                out.push(if matches!(self, Self::Mark(_)) { MARK } else { ENDS });
+                out.extend_from_slice(&number.to_be_bytes());
             }
         }
-        rest.copy_from_slice(value);
+        out.extend_from_slice(value);
     }
 
     /// Splits what is stored under `key` into envelope and value.
@@ -176,7 +168,7 @@ mod tests {
     #[test]
     fn an_envelope_is_read_as_written() {
         for envelope in [Envelope::Stays, Envelope::Ends(Ms(7)), Envelope::Mark(u64::MAX)] {
-            let mut stored = vec![0; envelope.len() + 2];
+            let mut stored = Vec::new();
             envelope.write(b"ab", &mut stored);
             assert_eq!(Envelope::split(b"k", &stored), Ok((envelope, &b"ab"[..])));
         }

@@ -284,7 +284,8 @@ impl Writer {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         transaction.set_quick_repair(true);
-        let mut page = Page { table: transaction.open_table(ROWS)?, key: Vec::new(), now, rows: 0 };
+        let table = transaction.open_table(ROWS)?;
+        let mut page = Page { table, key: Vec::new(), stored: Vec::new(), now, rows: 0 };
         for change in &changes {
             match change {
                 Change::Batch(batch, index) => outcomes[*index] = page.batch(batch)?,
@@ -336,8 +337,9 @@ impl Change<'_> {
 /// The open table of a transaction.
 struct Page<'a> {
     table: Table<'a, &'static [u8], &'static [u8]>,
-    /// The outer key at work, kept for its room.
+    /// The outer key at work, and what is stored under it, kept for their room.
     key: Vec<u8>,
+    stored: Vec<u8>,
     now: Ms,
     /// Rows written or removed so far.
     rows: u64,
@@ -345,6 +347,12 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn batch(&mut self, batch: &Batch) -> Result<Outcome, ::redb::Error> {
+        if let [Check::Equals(standing)] = &batch.checks[..]
+            && let [head, rest @ ..] = &batch.puts[..]
+            && head.row.key == standing.key
+        {
+            return self.replace(batch, standing, head, rest);
+        }
         let mut standing = Vec::new();
         let mut held = true;
         for check in &batch.checks {
@@ -364,14 +372,63 @@ impl Page<'_> {
         if !held {
             return Ok(Outcome::Conflict(standing));
         }
-        for put in &batch.puts {
-            self.put(&batch.partition, put)?;
+        self.change(&batch.partition, &batch.puts, &batch.deletes)?;
+        Ok(Outcome::Applied)
+    }
+
+    /// A batch whose one check is on the row that it puts first, as every append's is: the row is replaced at once and
+    /// the one before looked at then, which is one way through the tree instead of two. Where it was another, it is
+    /// put back.
+    fn replace(
+        &mut self,
+        batch: &Batch,
+        standing: &Row,
+        head: &Put,
+        rest: &[Put],
+    ) -> Result<Outcome, ::redb::Error> {
+        self.lay_out(&batch.partition, head);
+        let held = |key: &[u8], stored: &[u8], now| {
+            let split = Envelope::split(key, stored);
+            matches!(split, Ok((envelope, value)) if !envelope.ended(now) && value == standing.value)
+        };
+        let otherwise = match self.table.insert(&self.key[..], &self.stored[..])? {
+            Some(before) if held(&self.key, before.value(), self.now) => None,
+            before => Some(before.map(|before| before.value().to_vec())),
+        };
+        let Some(before) = otherwise else {
+            self.rows += 1;
+            self.change(&batch.partition, rest, &batch.deletes)?;
+            return Ok(Outcome::Applied);
+        };
+        let Some(before) = before else {
+            self.table.remove(&self.key[..])?;
+            return Ok(Outcome::Conflict(Vec::new()));
+        };
+        self.table.insert(&self.key[..], &before[..])?;
+        Ok(match Envelope::split(&self.key, &before) {
+            Ok((envelope, _)) if envelope.ended(self.now) => Outcome::Conflict(Vec::new()),
+            Ok((_, value)) => {
+                let value = Bytes::copy_from_slice(value);
+                Outcome::Conflict(vec![Row { key: standing.key.clone(), value }])
+            }
+            Err(error) => Outcome::Refused(error),
+        })
+    }
+
+    fn change(
+        &mut self,
+        partition: &Partition,
+        puts: &[Put],
+        deletes: &[Bytes],
+    ) -> Result<(), ::redb::Error> {
+        for put in puts {
+            self.put(partition, put)?;
         }
-        for key in &batch.deletes {
-            rows::write_key(&mut self.key, Kind::Row, &batch.partition, key);
+        for key in deletes {
+            rows::write_key(&mut self.key, Kind::Row, partition, key);
             self.rows += u64::from(self.table.remove(&self.key[..])?.is_some());
         }
-        Ok(Outcome::Applied)
+        Ok(())
     }
 
     /// The value of a row that has not ended.
@@ -387,8 +444,14 @@ impl Page<'_> {
     }
 
     fn put(&mut self, partition: &Partition, put: &Put) -> Result<(), ::redb::Error> {
+        self.lay_out(partition, put);
+        self.insert()
+    }
+
+    /// Makes the outer key of a row, and what is stored under it.
+    fn lay_out(&mut self, partition: &Partition, put: &Put) {
         rows::write_key(&mut self.key, Kind::Row, partition, &put.row.key);
-        self.insert(Envelope::row(put.expires_at), &put.row.value)
+        Envelope::row(put.expires_at).write(&put.row.value, &mut self.stored);
     }
 
     fn raise(&mut self, raise: &Raise) -> Result<(), ::redb::Error> {
@@ -401,7 +464,11 @@ impl Page<'_> {
             ),
             None => false,
         };
-        if stands { Ok(()) } else { self.insert(Envelope::Mark(raise.version), &raise.value) }
+        if stands {
+            return Ok(());
+        }
+        Envelope::Mark(raise.version).write(&raise.value, &mut self.stored);
+        self.insert()
     }
 
     fn sweep(&mut self, key: &[u8]) -> Result<(), ::redb::Error> {
@@ -418,10 +485,9 @@ impl Page<'_> {
         Ok(())
     }
 
-    /// Writes straight into the page, so that no value is copied on the way.
-    fn insert(&mut self, envelope: Envelope, value: &[u8]) -> Result<(), ::redb::Error> {
-        let mut room = self.table.insert_reserve(&self.key[..], envelope.len() + value.len())?;
-        envelope.write(value, room.as_mut());
+    /// Writes what was laid out.
+    fn insert(&mut self) -> Result<(), ::redb::Error> {
+        self.table.insert(&self.key[..], &self.stored[..])?;
         self.rows += 1;
         Ok(())
     }

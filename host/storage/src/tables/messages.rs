@@ -257,6 +257,14 @@ fn batch(append: &Append, place: &Place, new: bool) -> Result<Batch, Error> {
     let bodies: usize = append.messages.iter().map(|(message, _)| message.content.body.len()).sum();
     let mut rows = Rows::new(place.partition.clone(), 128 + bodies + 256 * append.messages.len());
     let mut puts = Vec::with_capacity(2 + 2 * append.messages.len());
+    let head = Head {
+        last_seq: Seq(append.head.last_seq.0 + append.messages.len() as u64),
+        changed_at: append.changed_at,
+        revised_at: append.changed_at,
+        ..append.head
+    };
+    // First, as the batch is conditional on it: a backend may check and write it in one step.
+    puts.push(rows.put(layout::HEAD, &HeadRecord::of(head))?);
     for (message, _) in &append.messages {
         let stored = Stored {
             sender: message.sender,
@@ -269,13 +277,6 @@ fn batch(append: &Append, place: &Place, new: bool) -> Result<Batch, Error> {
         };
         puts.push(rows.put(&layout::entry(message.seq.0), &stored)?);
     }
-    let head = Head {
-        last_seq: Seq(append.head.last_seq.0 + append.messages.len() as u64),
-        changed_at: append.changed_at,
-        revised_at: append.changed_at,
-        ..append.head
-    };
-    puts.push(rows.put(layout::HEAD, &HeadRecord::of(head))?);
     if new {
         puts.push(rows.put(layout::OPENED, &append.changed_at)?);
     }

@@ -10,7 +10,7 @@ use godwit_domain::{
     id::{ConversationId, Generation, Rev, Seq},
     message::{Accepted, Attachment, Content, Message},
     tables::{Append, Appended, Conversations},
-    waist::Error,
+    waist::{Check, Error},
 };
 use std::sync::Arc;
 
@@ -167,8 +167,10 @@ async fn a_send_reads_nothing_and_commits_one_batch_per_conversation() {
     // A message and its client id each, and the head; nothing per recipient.
     assert_eq!(rows, [[5, 3]]);
     for batch in commits.iter().flatten() {
+        let [Check::Equals(standing)] = &batch.checks[..] else { panic!("{:?}", batch.checks) };
         let keys: Vec<_> = batch.puts.iter().map(|put| &put.row.key).collect();
-        assert!(keys.is_sorted(), "rows that change together are written in their order: {keys:?}");
+        assert_eq!(*keys[0], standing.key, "the row that is checked is written first");
+        assert!(keys[1..].is_sorted(), "the others are written in their order: {keys:?}");
     }
 }
 
