@@ -9,6 +9,7 @@ import { RequestError } from "./errors.js";
 import { Link } from "./link.js";
 import { Marks } from "./marks.js";
 import { Outbox } from "./outbox.js";
+import { revised, subject } from "./revisions.js";
 import { memoryStorage } from "./storage.js";
 import { Timeline } from "./timeline.js";
 import { Transports } from "./transport.js";
@@ -25,6 +26,7 @@ export class Client extends Emitter {
   #timelines = new Map();
   #receipts = new Map();
   #filling = new Set();
+  #revising = new Set();
   #gapTimers = new Map();
   #loadingOlder = new Map();
   #wantedUsers = [];
@@ -32,6 +34,7 @@ export class Client extends Emitter {
   #settling = new Map();
   #unreviewed = new Map();
   #cursor = null;
+  #syncing = false;
   #more = null;
   #keepMessages;
   #gapMs;
@@ -216,6 +219,29 @@ export class Client extends Emitter {
     return settled;
   }
 
+  /** Gives an own message another text. */
+  edit(conversation, seq, body) {
+    return this.request("edit", { conversation, seq, body, client_id: clientId() });
+  }
+
+  /** Deletes a message for everyone, or with `me` for this person alone. */
+  async delete(conversation, seq, whom = "everyone") {
+    const answer = await this.request("delete", { conversation, seq, for: whom, client_id: clientId() });
+    // The other devices are told; this one has its answer.
+    if (whom === "me") this.#hide(conversation, [seq]);
+    return answer;
+  }
+
+  /** Reacts to a message, or no longer does. */
+  react(conversation, seq, emoji, on = true) {
+    return this.request("react", { conversation, seq, emoji, on, client_id: clientId() });
+  }
+
+  /** Goes from a group. */
+  leave(conversation) {
+    return this.request("leave", { conversation, client_id: clientId() });
+  }
+
   /** Forgets a refused message; `false` where it is none. */
   discard(id) {
     return this.#outbox.discard(id);
@@ -274,22 +300,39 @@ export class Client extends Emitter {
 
   #connected({ user, epoch, cursor, recovered, conversations, next }) {
     if (this.#cursor && this.#cursor.epoch !== epoch) this.#forget();
-    this.#cursor = { epoch, cursor };
     this.user = user;
     this.#meet([user]);
     for (const conversation of conversations) this.#learn(conversation);
-    if (!recovered || next) this.#refresh(conversations, next);
+    if (!recovered) this.#refresh(conversations);
+    if (next) {
+      this.#sync(next, { epoch, cursor });
+    } else {
+      this.#cursor = { epoch, cursor };
+    }
     for (const id of this.#timelines.keys()) this.#catchUp(id);
     this.#outbox.online();
     this.#marks.online();
     for (const id of [...this.#unreviewed.keys()]) this.#review(id);
   }
 
+  // What else changed, page by page. A cursor counts when all that it covers has been read, not before.
+  #sync(page, reached) {
+    this.#syncing = true;
+    this.#link.call("sync", { page }, (error, ok) => {
+      this.#syncing = false;
+      // The next session begins from the cursor before, and is told all of it again.
+      if (error) return;
+      for (const conversation of ok.conversations) this.#learn(conversation);
+      if (ok.next) this.#sync(ok.next, reached);
+      else this.#cursor = reached;
+    });
+  }
+
   // What is known but was not among those told now may have gone on in the meantime: ask for it.
-  #refresh(fresh, next) {
+  #refresh(fresh) {
     const known = new Set(fresh.map(({ id }) => id));
     // A full window may be all there is: asking once tells.
-    this.#more = next || fresh.length >= PAGE ? {} : null;
+    this.#more = fresh.length >= PAGE ? {} : null;
     for (const id of this.#timelines.keys()) {
       if (!known.has(id)) this.#ask(id);
     }
@@ -297,6 +340,7 @@ export class Client extends Emitter {
 
   #lost() {
     this.#filling.clear();
+    this.#revising.clear();
     for (const timer of this.#gapTimers.values()) clearTimeout(timer);
     this.#gapTimers.clear();
     this.#outbox.offline();
@@ -314,7 +358,9 @@ export class Client extends Emitter {
     else if (name === "conversation") this.#learn(value);
     else if (name === "receipt") this.#receipt(value);
     else if (name === "revision") this.#revision(value);
-    else if (name === "cursor") this.#cursor = { ...this.#cursor, ...value };
+    else if (name === "heads") for (const head of value) this.#ask(head.conversation);
+    else if (name === "hidden") this.#hide(value.conversation, [value.seq]);
+    else if (name === "cursor" && !this.#syncing) this.#cursor = { ...this.#cursor, ...value };
     // What a later version of the protocol pushes is its user's to read.
     this.emit(`push:${name}`, value);
   }
@@ -441,13 +487,57 @@ export class Client extends Emitter {
   }
 
   #revision(revision) {
+    const timeline = this.#timelines.get(revision.conversation);
     const conversation = this.conversations.get(revision.conversation);
-    if (conversation && revision.rev > conversation.last_rev) {
-      conversation.last_rev = revision.rev;
-      // Who is in is the host's to say: in a large group a list of members would not even tell.
-      if (revision.join) this.#ask(revision.conversation);
+    if (timeline && conversation) {
+      conversation.last_rev = Math.max(conversation.last_rev, revision.rev);
+      // In order: what is missing before it is fetched, and this one with it.
+      if (revision.rev === timeline.rev + 1) this.#revise([revision]);
+      else this.#catchUpRevisions(revision.conversation);
     }
     this.emit("revision", revision);
+  }
+
+  #revise(revisions) {
+    const [{ conversation: id }] = revisions;
+    const timeline = this.#timelines.get(id);
+    const conversation = this.conversations.get(id);
+    let changed = false;
+    let asked = false;
+    for (const revision of revisions) {
+      timeline.rev = Math.max(timeline.rev, revision.rev);
+      const seq = subject(revision);
+      // Who is in and what it is called is the host's to say: in a large group a list of members would not even tell.
+      if (seq === undefined) asked = true;
+      else changed = timeline.replace(seq, (message) => revised(message, revision, this.user.id)) || changed;
+      if (conversation.last_message?.seq === seq) {
+        conversation.last_message = revised(conversation.last_message, revision, this.user.id) ?? conversation.last_message;
+      }
+    }
+    if (changed) this.emit("timeline", id);
+    if (changed) this.emit("conversation", conversation);
+    if (asked) this.#ask(id);
+  }
+
+  // Fetches the revisions between those known and the newest, page by page.
+  #catchUpRevisions(id) {
+    const timeline = this.#timelines.get(id);
+    const last = this.conversations.get(id)?.last_rev ?? 0;
+    if (!timeline || this.#revising.has(id) || timeline.rev >= last) return;
+    this.#revising.add(id);
+    const payload = { conversation: id, after_rev: timeline.rev, limit: PAGE_MAX };
+    this.#link.call("revisions", payload, (error, page) => {
+      this.#revising.delete(id);
+      // The next revision or the next session asks again.
+      if (error) return;
+      if (page.revisions.length > 0) this.#revise(page.revisions);
+      timeline.rev = Math.max(timeline.rev, ...page.gone.map(({ to }) => to));
+      if (page.more) this.#catchUpRevisions(id);
+    });
+  }
+
+  #hide(id, seqs) {
+    if (this.#timelines.get(id)?.hide(seqs)) this.emit("timeline", id);
   }
 
   #raise(id, marks) {
@@ -471,10 +561,12 @@ export class Client extends Emitter {
     if (fresh.peer) this.#meet([fresh.peer]);
     if (!this.#timelines.has(fresh.id)) {
       // It begins where the marks stand: what was never delivered is fetched, what was is there for who pages back.
-      this.#timelines.set(fresh.id, new Timeline(begin, this.#keepMessages));
+      // What is fetched from here on shows all revisions that there are now.
+      this.#timelines.set(fresh.id, new Timeline(begin, this.#keepMessages, fresh.last_rev));
     }
     this.emit("conversation", conversation);
     this.#catchUp(fresh.id);
+    this.#catchUpRevisions(fresh.id);
     return conversation;
   }
 

@@ -38,6 +38,15 @@ export interface Message {
   reply_to?: number | null;
   thread?: number | null;
   mentions?: string[] | null;
+  /** The last revision that it shows. */
+  rev?: number | null;
+  edited_at?: number | null;
+  /** Deleted for everyone: it keeps its place and shows nothing. */
+  deleted?: boolean;
+  /** How many react with what. */
+  reactions?: Record<string, number> | null;
+  /** With what this person does. */
+  my_reactions?: string[] | null;
   via?: string | null;
 }
 
@@ -266,6 +275,14 @@ export class Client {
 
   /** Sends a message: kept when it returns, settled with the definite answer. */
   send(draft: Draft): Promise<Message>;
+  /** Gives an own message another text. */
+  edit(conversation: string, seq: number, body: string): Promise<{ rev: number }>;
+  /** Deletes a message for everyone, or with `me` for this person alone. */
+  delete(conversation: string, seq: number, whom?: "everyone" | "me"): Promise<{ rev?: number; hidden?: number }>;
+  /** Reacts to a message, or no longer does. */
+  react(conversation: string, seq: number, emoji: string, on?: boolean): Promise<{ rev: number }>;
+  /** Goes from a group. */
+  leave(conversation: string): Promise<{ rev: number }>;
   /** Forgets a refused message. */
   discard(clientId: string): boolean;
 

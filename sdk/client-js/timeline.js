@@ -8,13 +8,15 @@ export class Timeline {
   /**
    * @param {number} seq The number after which it begins.
    * @param {number} keep How many messages it holds at most; past it the oldest go and can be had again.
+   * @param {number} rev The last revision that its messages show.
    */
-  constructor(seq, keep) {
+  constructor(seq, keep, rev = 0) {
     /** Everything with a number in `(low, high]` is in `messages`, or nobody can read it any more. */
     this.low = seq;
     this.high = seq;
     this.messages = [];
     this.keep = keep;
+    this.rev = rev;
   }
 
   /** Whether nothing older exists. */
@@ -56,6 +58,28 @@ export class Timeline {
     if (index < 0 || this.messages[index].body === message.body) return false;
     this.messages[index] = message;
     return true;
+  }
+
+  /**
+   * Changes a message that is here.
+   * @param {(message: object) => object | null} change The message as it is then; `null` where it stays.
+   * @returns {boolean} Whether it is another now.
+   */
+  replace(seq, change) {
+    const index = this.messages.findLastIndex((message) => message.seq === seq);
+    const known = index < 0 ? this.#ahead.get(seq) : this.messages[index];
+    const changed = known && change(known);
+    if (!changed) return false;
+    if (index < 0) this.#ahead.set(seq, changed);
+    else this.messages[index] = changed;
+    return true;
+  }
+
+  /** Takes messages out that this person deleted for themselves; whether one was here. */
+  hide(seqs) {
+    const before = this.messages.length;
+    this.messages = this.messages.filter(({ seq }) => !seqs.includes(seq));
+    return this.messages.length < before;
   }
 
   /**

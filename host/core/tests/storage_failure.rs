@@ -4,7 +4,6 @@
 
 use ::redb::{StorageBackend, backends::InMemoryBackend};
 use async_trait::async_trait;
-use bytes::Bytes;
 use godwit_conformance::TestClock;
 use godwit_core::{
     accounts::{self, Key, Service},
@@ -18,7 +17,7 @@ use godwit_core::{
     host::{Host, Parts, Transport},
     limits,
     metrics::Metrics,
-    outbox::Drain,
+    outbox::{Drain, Frame},
     registry::Registry,
     session::{Session, resume},
 };
@@ -145,6 +144,7 @@ impl House {
                 ping_interval_ms: 25_000,
                 frame_bytes_max: 131_072,
                 outbox_bytes_max: 1 << 20,
+                features: &[],
             },
             epoch: "test".into(),
             conversations: tables.clone(),
@@ -207,9 +207,9 @@ impl Client {
                     }
                 };
             }
-            let mut frames: Vec<Bytes> = Vec::new();
+            let mut frames = Vec::new();
             std::future::poll_fn(|context| self.drain.poll_next(context, &mut frames)).await.unwrap();
-            for frame in frames {
+            for frame in frames.into_iter().map(Frame::into_bytes) {
                 let objects = std::str::from_utf8(&frame).unwrap().lines().map(serde_json::from_str::<Value>);
                 self.came.extend(objects.map(Result::unwrap));
             }

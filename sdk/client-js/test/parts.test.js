@@ -7,6 +7,7 @@ import { Emitter } from "../emitter.js";
 import { clientId } from "../id.js";
 import { webStorage } from "../index.js";
 import { Timeline } from "../timeline.js";
+import { revised } from "../revisions.js";
 
 const message = (seq) => ({ seq });
 const numbers = (messages) => messages.map(({ seq }) => seq);
@@ -93,4 +94,29 @@ test("a listener that throws is reported and costs the others nothing", (t) => {
   assert.deepEqual(heard, [1]);
   assert.equal(reports.length, 2);
   assert.throws(reports[0], /mine/);
+});
+
+test("a revision is taken over once, and what is deleted shows nothing", () => {
+  const message = { conversation: "c", seq: 4, sender: "a", sent_at: 1, kind: "text", body: "helo" };
+  const edit = { rev: 2, at: 7, by: "a", edit: { seq: 4, body: "hello" } };
+  const edited = revised(message, edit, "b");
+  assert.deepEqual([edited.body, edited.rev, edited.edited_at], ["hello", 2, 7]);
+  assert.equal(revised(edited, edit, "b"), null, "it shows that already");
+  assert.equal(revised(message, { rev: 3, at: 8, by: "a", edit: { seq: 4 } }, "b"), null, "a later edit has the text");
+  const liked = revised(edited, { rev: 3, at: 8, by: "b", react: { seq: 4, emoji: "+1", on: true, count: 1 } }, "b");
+  assert.deepEqual([liked.reactions, liked.my_reactions], [{ "+1": 1 }, ["+1"]]);
+  const unliked = revised(liked, { rev: 4, at: 9, by: "b", react: { seq: 4, emoji: "+1", on: false, count: 0 } }, "b");
+  assert.deepEqual([unliked.reactions, unliked.my_reactions], [{}, []]);
+  const gone = revised(liked, { rev: 5, at: 9, by: "a", delete: { seq: 4 } }, "b");
+  assert.deepEqual([gone.body, gone.deleted, gone.reactions], ["", true, undefined]);
+  assert.equal(revised(gone, { rev: 6, at: 9, by: "a", edit: { seq: 4, body: "back" } }, "b"), null);
+});
+
+test("a timeline changes and hides what is here, ahead of a gap too", () => {
+  const timeline = new Timeline(0, 100);
+  for (const seq of [1, 2, 5]) timeline.add({ seq, body: "x" });
+  assert.equal(timeline.replace(5, (message) => ({ ...message, body: "y" })), true);
+  assert.equal(timeline.replace(3, () => ({})), false);
+  assert.equal(timeline.hide([1]), true);
+  assert.deepEqual(timeline.all.map(({ seq, body }) => [seq, body]), [[2, "x"], [5, "y"]]);
 });

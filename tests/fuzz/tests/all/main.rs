@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod cursors;
 mod frames;
 mod records;
 mod tokens;
 
 #[global_allocator]
 static COUNTING: godwit_fuzz::memory::Counting = godwit_fuzz::memory::Counting;
+
+#[test]
+fn cursors_are_read_as_given_or_not_at_all() {
+    godwit_fuzz::run(&cursors::Cursors);
+}
 
 #[test]
 fn frames_are_decoded_or_refused_by_name() {

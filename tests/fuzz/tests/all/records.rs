@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use godwit_conformance::TestClock;
 use godwit_domain::{
-    conversation::{Change, Head, History, Interval, Kind, Member, Meta, Role},
+    conversation::{Head, History, Interval, Kind, Member, Meta, Role},
     filter::Verdict,
     id::{ClientId, ConversationId, LoginId, Rev, Seq, UserId},
     message::{Content, Message},
+    revision::{Change, Revised as Asked, What},
     tables::{Accounts, Append, Appended, Conversations},
     time::Ms,
     user::{Account, User},
@@ -171,7 +172,7 @@ impl Records {
 
     /// Everything that reads a record.
     async fn read_all(&self) -> Vec<Result<String, Error>> {
-        let head = Head { last_seq: Seq(3), last_rev: Rev::ZERO, changed_at: NOW };
+        let head = Head { last_seq: Seq(3), last_rev: Rev(3), changed_at: NOW, revised_at: NOW };
         let show = |result: Result<String, Error>| result;
         vec![
             show(self.tables.load(conversation()).await.map(|found| format!("{found:?}"))),
@@ -221,11 +222,16 @@ async fn fill(tables: &Tables) {
         id: conversation(),
         kind: Kind::Group,
         title: Some("team".into()),
+        avatar: None,
+        open: false,
         history: History::All,
         created_by: user(1),
         created_at: NOW,
     };
-    let change = Change::Create { meta, members: vec![member(1), member(2)] };
+    let asked = |what| Asked { by: user(1), what, client_id: Some(ClientId::from_u128(9)) };
+    let join = |number| asked(What::Join { user: user(number), role: Role::Member });
+    let members = vec![member(1), member(2)];
+    let change = Change { revisions: vec![join(1), join(2)], meta: Some(meta), members };
     let (head, _) = tables.change(conversation(), None, &change, NOW).await.unwrap().unwrap();
     let message = |number: u64| {
         let message = Message {
@@ -237,6 +243,7 @@ async fn fill(tables: &Tables) {
             content: Content::text("a body of some length, so that there is something to cut"),
             via: Some("plugin".into()),
             verdict: Verdict::default(),
+            revised: None,
         };
         (Arc::new(message), number)
     };
@@ -244,6 +251,11 @@ async fn fill(tables: &Tables) {
     let appended =
         tables.append(vec![Append { conversation: conversation(), head, changed_at: NOW, messages }]).await;
     assert!(matches!(appended[..], [Appended::Yes]));
+    let seq = Seq(2);
+    let react = asked(What::React { seq, emoji: "+1".into(), on: true, count: 1 });
+    let change = Change { revisions: vec![react], ..Change::default() };
+    let head = Head { last_seq: Seq(3), ..head };
+    assert!(tables.change(conversation(), Some(head), &change, NOW).await.unwrap().is_some());
 }
 
 /// As the format says: the checksum covers where the record stands, too.
