@@ -490,7 +490,7 @@ mod tests {
             outbox.push(Bytes::from("m".repeat(100)), Some(at(seq)));
         }
         outbox.push(Bytes::from("other"), None);
-        outbox.open_gate("reply", &HashMap::new());
+        outbox.open_gate(1, "reply", &HashMap::new());
         let frames = drained(&mut drain).unwrap();
         assert_eq!(frames[0], "reply");
         let text: Vec<_> = frames.iter().map(|frame| std::str::from_utf8(frame).unwrap()).collect();
@@ -565,7 +565,7 @@ mod tests {
         let (outbox, mut drain) = channel(10);
         outbox.push(Bytes::from("hello"), None);
         outbox.shut_gate();
-        let at = Some((ConversationId::from_u128(1), Seq(1)));
+        let at = Some(at(4));
         outbox.push(Bytes::from("12345"), at);
         assert_eq!(drained(&mut drain).unwrap(), ["hello"]);
         outbox.open_gate(1, "reply", &HashMap::from([(ConversationId::from_u128(1), Seq(1))]));
