@@ -33,6 +33,8 @@ pub struct State {
     marks: HashMap<UserId, Marks>,
     /// Marks that rose by sending and are not stored yet. A crash loses nothing: loading finds them again.
     pub unstored: HashSet<UserId>,
+    /// Marks that somebody asked for and that storage is making durable.
+    pub rising: HashMap<UserId, Marks>,
     pub last: Option<Arc<Message>>,
     /// Client ids that may have been used; read on the first send.
     pub clients: Option<Filter>,
@@ -141,6 +143,7 @@ impl State {
     /// The member, if present.
     ///
     /// # Errors
+            rising: HashMap::new(),
     /// `not_member` to those who were in once, and to all where the conversation is open; else `not_found`, as if it
     /// did not exist.
     pub fn member(&self, user: UserId) -> Result<&Member, Error> {
@@ -221,8 +224,7 @@ impl State {
     /// Marks that were made durable.
     pub fn raise(&mut self, user: UserId, to: Marks) {
         let marks = self.marks.entry(user).or_default();
-        marks.received = marks.received.max(to.received);
-        marks.read = marks.read.max(to.read);
+        *marks = marks.raised(to);
     }
 
     /// Sending raises the sender's own marks where they stood at the number before.

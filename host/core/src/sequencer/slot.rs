@@ -499,19 +499,21 @@ fn gather(
     Ok(())
 }
 
-fn begin_mark(state: &State, mark: Mark, turn: &mut Turn<'_>) {
+fn begin_mark(state: &mut State, mark: Mark, turn: &mut Turn<'_>) {
     let head = match state.reader(mark.user) {
         Ok((_, head)) => head,
         Err(error) => return mark.reply.error(&error),
     };
-    let before = state.marks(mark.user);
+    let rising = state.rising.get(&mark.user).copied();
+    // What is under way will be answered before this, or with it.
+    let before = state.marks(mark.user).raised(rising.unwrap_or_default());
     let seq = mark.seq.min(head.last_seq);
     let to = Marks {
         received: before.received.max(seq),
         read: if mark.read { before.read.max(seq) } else { before.read },
     };
     // A mark that rose by sending counts as told only when it is durable.
-    if to == before && !state.unstored.contains(&mark.user) {
+    if to == before && rising.is_none() && !state.unstored.contains(&mark.user) {
         return mark.reply.ok(&publish::marked(to));
     }
     let stamp = turn.stamp();
@@ -523,3 +525,4 @@ fn out_of_turn() -> Error {
     let text = "the message that this one comes `after` was not accepted";
     Error::new(Code::OutOfTurn, text).field("after")
 }
+    state.rising.insert(mark.user, to);
