@@ -452,7 +452,8 @@ fn gather(
         return Err((draft, Stop::LookUp));
     }
     let gathered = batch.append.as_ref().map_or(&[][..], |append| &append.messages);
-    if let Some(after) = draft.after.filter(|_| draft.refusal.is_none()) {
+    // Whoever may not send learns nothing of what was accepted here.
+    if let Some(after) = draft.after.filter(|_| draft.refusal.is_none() && allowed.is_ok()) {
         let sender = draft.sender.id;
         let here =
             |(message, _): &(Arc<Message>, u64)| message.sender == sender && message.client_id == after;
