@@ -111,6 +111,27 @@ fn outside() -> Error {
     Error::new(Code::NotMember, "you are not in this conversation: `join` lets you in")
 }
 
+/// Whether a message refers to what is there.
+///
+/// # Errors
+/// `invalid`, with the field.
+pub fn refers(
+    content: &Content,
+    is_seen: impl Fn(Seq) -> bool,
+    is_in: impl Fn(UserId) -> bool,
+) -> Result<(), Error> {
+    let Content { reply_to, thread, mentions, .. } = content;
+    for (field, seq) in [("reply_to", reply_to), ("thread", thread)] {
+        if let Some(seq) = seq.filter(|seq| !is_seen(*seq)) {
+            return Err(Error::invalid(field, format!("no message {seq} is to be seen here")));
+        }
+    }
+    match mentions.iter().find(|user| !is_in(**user)) {
+        Some(user) => Err(Error::invalid("mentions", format!("{user} is not in this conversation"))),
+        None => Ok(()),
+    }
+}
+
 impl State {
     /// What storage has. `tail` are the newest messages, ascending.
     pub fn new(loaded: Loaded, marks: Vec<(UserId, Marks)>, tail: Vec<Message>) -> Self {
@@ -122,6 +143,7 @@ impl State {
             audience: Arc::default(),
             marks: marks.into_iter().collect(),
             unstored: HashSet::new(),
+            rising: HashMap::new(),
             last: None,
             clients: None,
             newest: HashMap::new(),
@@ -143,7 +165,6 @@ impl State {
     /// The member, if present.
     ///
     /// # Errors
-            rising: HashMap::new(),
     /// `not_member` to those who were in once, and to all where the conversation is open; else `not_found`, as if it
     /// did not exist.
     pub fn member(&self, user: UserId) -> Result<&Member, Error> {
@@ -205,15 +226,7 @@ impl State {
             return Ok(());
         }
         let visible = self.visible(member);
-        for (field, seq) in [("reply_to", reply_to), ("thread", thread)] {
-            if let Some(seq) = seq.filter(|seq| !visible.message(*seq)) {
-                return Err(Error::invalid(field, format!("no message {seq} is to be seen here")));
-            }
-        }
-        match mentions.iter().find(|user| self.member(**user).is_err()) {
-            Some(user) => Err(Error::invalid("mentions", format!("{user} is not in this conversation"))),
-            None => Ok(()),
-        }
+        refers(&draft.content, |seq| visible.message(seq), |user| self.member(user).is_ok())
     }
 
     /// How far that user has come.

@@ -6,7 +6,7 @@
 use super::{
     Command, Draft, Mark, Ports,
     clients::Filter,
-    conversation::State,
+    conversation::{State, refers},
     publish,
     shard::{Done, Raising, Turn, refuse, refuse_batch},
     storage::{self, Opened},
@@ -15,7 +15,7 @@ use crate::changes::Stamp;
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
     conversation::Marks,
-    id::ConversationId,
+    id::{ConversationId, UserId},
     message::{Accepted, Content, Message},
     tables::{Append, Appended},
     time::Ms,
@@ -262,6 +262,12 @@ impl Slot {
             Some(Command::Send(draft)) if draft.refusal.is_none() && draft.to.is_some() => {
                 let (sender, session) = (draft.sender.clone(), draft.session);
                 let peer = draft.to?;
+                if let Err(error) = begins(draft, peer) {
+                    if let Some(command) = self.waiting.pop_front() {
+                        refuse(command, error);
+                    }
+                    return None;
+                }
                 let work = async move {
                     let opening = storage::opening(&ports, sender, peer, session).await?;
                     storage::open(&ports, opening).await
@@ -519,6 +525,7 @@ fn begin_mark(state: &mut State, mark: Mark, turn: &mut Turn<'_>) {
     }
     let stamp = turn.stamp();
     let rise = state.rise(mark.user, to, stamp.at());
+    state.rising.insert(mark.user, to);
     turn.raising.push(Raising { mark, rise, stamp });
 }
 
@@ -526,4 +533,9 @@ fn out_of_turn() -> Error {
     let text = "the message that this one comes `after` was not accepted";
     Error::new(Code::OutOfTurn, text).field("after")
 }
-    state.rising.insert(mark.user, to);
+
+/// Whether a message can be the first of a direct conversation: one that is refused makes none.
+fn begins(draft: &Draft, peer: UserId) -> Result<(), Error> {
+    refers(&draft.content, |_| false, |user| user == peer || user == draft.sender.id)?;
+    draft.after.map_or(Ok(()), |_| Err(out_of_turn()))
+}
