@@ -90,6 +90,10 @@ pub fn changed(
         let hidden = hidden.get(&user).copied().unwrap_or_default();
         show(state, user, hidden, None, None, ports);
     }
+    // The last that they hear is their own leave.
+    for user in before.iter().filter(|user| !state.audience.contains(user)) {
+        ports.router.unspare(*user, state.meta.id);
+    }
     let at = At { head: head(state), seq: None };
     for revision in revisions {
         let (mut told, spared): (Vec<_>, Vec<_>) = match revision.what.message() {
