@@ -277,7 +277,7 @@ impl Slot {
             _ => {
                 if let Some(command) = self.waiting.pop_front() {
                     let refusal = match &command {
-                        Command::Send(draft) => draft.refusal.clone(),
+                        Command::Send(draft) | Command::Fresh(draft) => draft.refusal.clone(),
                         _ => None,
                     };
                     refuse(command, refusal.unwrap_or_else(Error::not_found));
