@@ -458,6 +458,11 @@ fn gather(
         return Err((draft, Stop::LookUp));
     }
     let gathered = batch.append.as_ref().map_or(&[][..], |append| &append.messages);
+    let refers_to = draft.content.reply_to.max(draft.content.thread);
+    if !gathered.is_empty() && refers_to.is_some_and(|seq| seq > head.last_seq) {
+        // What it refers to may be among those: that is known when they are durable.
+        return Err((draft, Stop::Full));
+    }
     // Whoever may not send learns nothing of what was accepted here.
     if let Some(after) = draft.after.filter(|_| draft.refusal.is_none() && allowed.is_ok()) {
         let sender = draft.sender.id;
