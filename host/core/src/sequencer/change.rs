@@ -96,13 +96,13 @@ impl Slot {
         let mut next = Some(first);
         while let Some(ask) = next.take() {
             match permit(state, &ask) {
-                Ok(admin) => {
-                    bytes += text_bytes(&ask);
-                    asks.push(Permitted { ask, admin });
-                }
-                Err(error) => {
+                Err(error) if ask.client_id.is_none() => {
                     turn.ports.metrics.refused(error.code);
                     ask.reply.error(&error);
+                }
+                admin => {
+                    bytes += text_bytes(&ask);
+                    asks.push(Permitted { ask, admin });
                 }
             }
             let fits = |ask: &Ask| {
