@@ -46,8 +46,14 @@ impl Changes {
         clock: Arc<dyn Clock>,
         tables: Arc<dyn tables::Conversations>,
     ) -> Result<Arc<Self>, waist::Error> {
-        let bound = tables.change_bound().await?;
-        let state = State { last: bound, told: bound, held: BTreeMap::new(), bound };
+        let before = tables.change_bound().await?;
+        let mut bound = before;
+        // Not where times are ahead of the clock already: a host that is started over and over must not add to it.
+        if clock.now() > bound {
+            bound = clock.now().plus(LEAD_MS);
+            tables.raise_change_bound(bound).await?;
+        }
+        let state = State { last: before, told: before, held: BTreeMap::new(), bound };
         Ok(Arc::new(Self { clock, tables, state: Mutex::new(state), bound: tokio::sync::Mutex::new(bound) }))
     }
 
@@ -63,10 +69,12 @@ impl Changes {
     /// The newest time at and below which everything is durable and told.
     pub fn cursor(&self) -> Ms {
         let mut state = self.state.lock();
-        let cursor = match state.held.first_key_value() {
+        let settled = match state.held.first_key_value() {
             Some((oldest, _)) => oldest.minus(1),
             None => self.clock.now().max(state.last),
         };
+        // The next host may begin at the bound: what it changes must lie above every cursor that was told.
+        let cursor = settled.min(state.bound);
         state.told = state.told.max(cursor);
         state.last = state.last.max(cursor);
         cursor

@@ -223,6 +223,20 @@ impl Host {
         tracing::info!(left = registry.len(), "drained");
     }
 
+    /// Tells every session where conversations stand of which it was spared pushes.
+    pub fn tell_heads(&self) {
+        self.parts.registry.tell_heads();
+    }
+
+    /// Tells every session up to where it has been told everything, heads included.
+    pub fn tell_cursors(&self) {
+        let at = self.parts.changes.cursor();
+        self.parts.registry.each(|entry| {
+            let cursor = || Told { cursor: Cursor { user: entry.user, at }.to_string() };
+            entry.outbox.cursor(|| encode::push("cursor", &cursor()).into());
+        });
+    }
+
     async fn until_empty(&self, within: Duration) {
         let all_gone = async {
             while !self.parts.registry.is_empty() {
@@ -243,14 +257,10 @@ async fn tell_in_time(host: Weak<Host>) {
     loop {
         ticks.tick().await;
         let Some(host) = host.upgrade() else { return };
-        host.parts.registry.tell_heads();
+        host.tell_heads();
         if told_at.elapsed() >= Duration::from_millis(host.parts.resume.cursor_interval_ms) {
             told_at = Instant::now();
-            let at = host.parts.changes.cursor();
-            host.parts.registry.each(|entry| {
-                let cursor = || Told { cursor: Cursor { user: entry.user, at }.to_string() };
-                entry.outbox.cursor(|| encode::push("cursor", &cursor()).into());
-            });
+            host.tell_cursors();
         }
     }
 }

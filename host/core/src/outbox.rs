@@ -203,6 +203,15 @@ impl Outbox {
         first
     }
 
+    /// Takes back what was noted of a conversation.
+    pub fn unspare(&self, conversation: ConversationId) {
+        self.0.with(|state| {
+            if let Some(spared) = &mut state.spared {
+                spared.remove(&conversation);
+            }
+        });
+    }
+
     /// Tells what was noted. Behind a shut gate it stays.
     pub fn tell_heads(&self) {
         self.0.with(|state| {
@@ -300,6 +309,9 @@ impl Outbox {
 /// The push of what was noted, ordered by conversation.
 fn take_heads(state: &mut State) -> Option<Bytes> {
     let mut heads: Vec<_> = state.spared.take()?.into_values().collect();
+    if heads.is_empty() {
+        return None;
+    }
     heads.sort_unstable_by_key(|head| head.conversation);
     Some(encode::push("heads", &heads).into())
 }

@@ -2,7 +2,7 @@
 
 use crate::outbox::Outbox;
 use bytes::Bytes;
-use godwit_domain::id::{LoginId, Seq, SessionId, UserId};
+use godwit_domain::id::{ConversationId, LoginId, Seq, SessionId, UserId};
 use godwit_protocol::{error::Close, object};
 use parking_lot::{Mutex, RwLock};
 use std::{collections::HashMap, sync::Arc};
@@ -37,6 +37,9 @@ pub trait Router: Send + Sync + 'static {
 
     /// Tells the sessions of the audience in a while where a conversation stands, in place of a push.
     fn spare(&self, audience: &[UserId], head: object::Head);
+
+    /// Takes back what [`Router::spare`] noted of a conversation for a user who goes, and was shown how it stood then.
+    fn unspare(&self, user: UserId, conversation: ConversationId);
 
     /// Whether the user has a session other than `except`: saves encoding for nobody.
     fn reaches(&self, user: UserId, except: Option<SessionId>) -> bool;
@@ -148,6 +151,12 @@ impl Router for Registry {
                     self.spared.lock().push(entry.outbox.clone());
                 }
             }
+        }
+    }
+
+    fn unspare(&self, user: UserId, conversation: ConversationId) {
+        for entry in self.stripe(user).read().get(&user).into_iter().flatten() {
+            entry.outbox.unspare(conversation);
         }
     }
 

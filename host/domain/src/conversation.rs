@@ -155,6 +155,14 @@ pub struct Marks {
     pub read: Seq,
 }
 
+impl Marks {
+    /// These marks, raised to `to` where that is further.
+    #[must_use]
+    pub fn raised(self, to: Self) -> Self {
+        Self { received: self.received.max(to.received), read: self.read.max(to.read) }
+    }
+}
+
 /// What a user's own rows say of one of their conversations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

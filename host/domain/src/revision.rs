@@ -82,6 +82,14 @@ impl What {
             Self::Join { .. } | Self::Leave { .. } | Self::Role { .. } | Self::Meta(_) => None,
         }
     }
+
+    /// Whose membership it changes.
+    pub fn concerns(&self) -> Option<UserId> {
+        match self {
+            Self::Join { user, .. } | Self::Leave { user, .. } | Self::Role { user, .. } => Some(*user),
+            Self::Edit { .. } | Self::Delete { .. } | Self::React { .. } | Self::Meta(_) => None,
+        }
+    }
 }
 
 /// What of a [`Meta`] changes; the inner `None` clears.

@@ -11,16 +11,16 @@ use super::{
     storage,
 };
 use crate::changes::Stamp;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use godwit_domain::{
     conversation::{Head, Kind, Role},
-    id::{ConversationId, Rev},
+    id::{ConversationId, Rev, UserId},
     revision::{Change, Revision},
     waist,
 };
 use godwit_protocol::error::{Code, Error};
 use serde::Serialize;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// Changes of messages that go together: what they say stands in one intent, whose size the waist limits.
 const TOGETHER_MAX: usize = 256;
@@ -33,6 +33,8 @@ pub struct Tried {
     pub change: Change,
     pub outcomes: Outcomes,
     pub result: Result<Option<(Head, Vec<Revision>)>, waist::Error>,
+    /// How many messages those whom it lets in or out had hidden: what they are shown says so.
+    pub hidden: HashMap<UserId, u64>,
     pub stamp: Arc<Stamp>,
 }
 
@@ -67,7 +69,9 @@ impl Slot {
                         self.busy = true;
                         let work = async move {
                             let result = carry_out(&ports, conversation, head, &change, &stamp).await;
-                            Done::Changed(Box::new(Tried { conversation, change, outcomes, result, stamp }))
+                            let hidden = hidden(&ports, conversation, &change).await;
+                            let tried = Tried { conversation, change, outcomes, result, hidden, stamp };
+                            Done::Changed(Box::new(tried))
                         };
                         turn.work.push(work.boxed());
                     }
@@ -92,13 +96,13 @@ impl Slot {
         let mut next = Some(first);
         while let Some(ask) = next.take() {
             match permit(state, &ask) {
-                Ok(admin) => {
-                    bytes += text_bytes(&ask);
-                    asks.push(Permitted { ask, admin });
-                }
-                Err(error) => {
+                Err(error) if ask.client_id.is_none() => {
                     turn.ports.metrics.refused(error.code);
                     ask.reply.error(&error);
+                }
+                admin => {
+                    bytes += text_bytes(&ask);
+                    asks.push(Permitted { ask, admin });
                 }
             }
             let fits = |ask: &Ask| {
@@ -119,17 +123,16 @@ impl Slot {
             (state.meta.id, state.head, turn.stamp(), turn.ports.clone());
         self.busy = true;
         let work = async move {
-            match revise::plan(&ports, conversation, head, asks, &stamp).await {
-                Ok((change, outcomes)) if change.revisions.is_empty() => {
-                    let result = Ok(Some((head, Vec::new())));
-                    Done::Changed(Box::new(Tried { conversation, change, outcomes, result, stamp }))
-                }
-                Ok((change, outcomes)) => {
-                    let result = carry_out(&ports, conversation, head, &change, &stamp).await;
-                    Done::Changed(Box::new(Tried { conversation, change, outcomes, result, stamp }))
-                }
-                Err((error, asks)) => Done::Unplanned(conversation, asks, error),
-            }
+            let (change, outcomes) = match revise::plan(&ports, conversation, head, asks, &stamp).await {
+                Ok(planned) => planned,
+                Err((error, asks)) => return Done::Unplanned(conversation, asks, error),
+            };
+            let result = match change.revisions.is_empty() {
+                true => Ok(Some((head, Vec::new()))),
+                false => carry_out(&ports, conversation, head, &change, &stamp).await,
+            };
+            let hidden = HashMap::new();
+            Done::Changed(Box::new(Tried { conversation, change, outcomes, result, hidden, stamp }))
         };
         turn.work.push(work.boxed());
     }
@@ -173,7 +176,7 @@ impl Slot {
 
     /// A change is durable, or not.
     pub fn changed(&mut self, tried: Tried, ports: &Ports) {
-        let Tried { conversation, change, outcomes, result, stamp } = tried;
+        let Tried { conversation, change, outcomes, result, hidden, stamp } = tried;
         match (result, &mut self.state) {
             (Ok(Some((head, revisions))), Some(state)) => {
                 let before = state.audience.clone();
@@ -182,7 +185,7 @@ impl Slot {
                 if moves {
                     ports.cards.put(conversation, state.card());
                 }
-                publish::changed(state, &before, &revisions, ports);
+                publish::changed(state, &before, &revisions, &hidden, ports);
                 for (ask, outcome) in outcomes {
                     match outcome {
                         Ok(rev) => ask.reply.ok(&Revised { rev }),
@@ -225,6 +228,18 @@ async fn carry_out(
 ) -> Result<Option<(Head, Vec<Revision>)>, waist::Error> {
     stamp.secured().await?;
     ports.conversations.change(conversation, Some(head), change, stamp.at()).await
+}
+
+/// How many messages each of those had hidden whom a change lets in or out, or whose role it changes.
+async fn hidden(ports: &Ports, conversation: ConversationId, change: &Change) -> HashMap<UserId, u64> {
+    let concerned = change.revisions.iter().filter_map(|revised| revised.what.concerns());
+    let connected = concerned.filter(|user| ports.router.reaches(*user, None));
+    let read = connected.map(|user| async move {
+        // What cannot be read now is read when the device asks for its list.
+        let listed = ports.conversations.listing(user, conversation).await.ok().flatten();
+        (user, listed.map_or(0, |listed| listed.hidden))
+    });
+    join_all(read).await.into_iter().collect()
 }
 
 fn text_bytes(ask: &Ask) -> usize {

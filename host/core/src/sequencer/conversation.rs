@@ -33,6 +33,8 @@ pub struct State {
     marks: HashMap<UserId, Marks>,
     /// Marks that rose by sending and are not stored yet. A crash loses nothing: loading finds them again.
     pub unstored: HashSet<UserId>,
+    /// Marks that somebody asked for and that storage is making durable.
+    pub rising: HashMap<UserId, Marks>,
     pub last: Option<Arc<Message>>,
     /// Client ids that may have been used; read on the first send.
     pub clients: Option<Filter>,
@@ -109,6 +111,27 @@ fn outside() -> Error {
     Error::new(Code::NotMember, "you are not in this conversation: `join` lets you in")
 }
 
+/// Whether a message refers to what is there.
+///
+/// # Errors
+/// `invalid`, with the field.
+pub fn refers(
+    content: &Content,
+    is_seen: impl Fn(Seq) -> bool,
+    is_in: impl Fn(UserId) -> bool,
+) -> Result<(), Error> {
+    let Content { reply_to, thread, mentions, .. } = content;
+    for (field, seq) in [("reply_to", reply_to), ("thread", thread)] {
+        if let Some(seq) = seq.filter(|seq| !is_seen(*seq)) {
+            return Err(Error::invalid(field, format!("no message {seq} is to be seen here")));
+        }
+    }
+    match mentions.iter().find(|user| !is_in(**user)) {
+        Some(user) => Err(Error::invalid("mentions", format!("{user} is not in this conversation"))),
+        None => Ok(()),
+    }
+}
+
 impl State {
     /// What storage has. `tail` are the newest messages, ascending.
     pub fn new(loaded: Loaded, marks: Vec<(UserId, Marks)>, tail: Vec<Message>) -> Self {
@@ -120,6 +143,7 @@ impl State {
             audience: Arc::default(),
             marks: marks.into_iter().collect(),
             unstored: HashSet::new(),
+            rising: HashMap::new(),
             last: None,
             clients: None,
             newest: HashMap::new(),
@@ -202,15 +226,7 @@ impl State {
             return Ok(());
         }
         let visible = self.visible(member);
-        for (field, seq) in [("reply_to", reply_to), ("thread", thread)] {
-            if let Some(seq) = seq.filter(|seq| !visible.message(*seq)) {
-                return Err(Error::invalid(field, format!("no message {seq} is to be seen here")));
-            }
-        }
-        match mentions.iter().find(|user| self.member(**user).is_err()) {
-            Some(user) => Err(Error::invalid("mentions", format!("{user} is not in this conversation"))),
-            None => Ok(()),
-        }
+        refers(&draft.content, |seq| visible.message(seq), |user| self.member(user).is_ok())
     }
 
     /// How far that user has come.
@@ -221,8 +237,7 @@ impl State {
     /// Marks that were made durable.
     pub fn raise(&mut self, user: UserId, to: Marks) {
         let marks = self.marks.entry(user).or_default();
-        marks.received = marks.received.max(to.received);
-        marks.read = marks.read.max(to.read);
+        *marks = marks.raised(to);
     }
 
     /// Sending raises the sender's own marks where they stood at the number before.

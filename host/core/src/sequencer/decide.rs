@@ -148,9 +148,9 @@ impl Scene<'_> {
         let mut members = Vec::with_capacity(2);
         let others = || self.state.members_after(None).filter(|other| other.user != self.by);
         if member.role == Role::Owner && !others().any(|other| other.role == Role::Owner) {
-            // The highest role first, then whoever is in for the longest time.
-            let heir =
-                others().min_by_key(|other| (std::cmp::Reverse(other.role), other.joined_at, other.user));
+            // The highest role first, then whoever is in for the longest time; within a millisecond revisions tell.
+            let since = |other: &Member| (other.joined_at, other.intervals.last().map(|last| last.after_rev));
+            let heir = others().min_by_key(|other| (std::cmp::Reverse(other.role), since(other), other.user));
             if let Some(heir) = heir {
                 revisions.push(What::Role { user: heir.user, role: Role::Owner });
                 members.push(Member { role: Role::Owner, ..heir.clone() });

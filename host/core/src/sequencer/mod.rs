@@ -244,6 +244,11 @@ impl Handle {
         self.command(draft.conversation, Command::Send(Box::new(draft))).await;
     }
 
+    /// The same of a draft whose client id is not to be looked up.
+    pub async fn send_fresh(&self, draft: Draft) {
+        self.command(draft.conversation, Command::Fresh(Box::new(draft))).await;
+    }
+
     /// Hands a mark to its shard, which answers it.
     pub async fn mark(&self, mark: Mark) {
         self.command(mark.conversation, Command::Mark(mark)).await;

@@ -2,7 +2,11 @@
 //!
 //! Every member's every session gets every message; the session that asked has its reply instead.
 
-use super::{Mark, Ports, conversation::State, storage::Opened};
+use super::{
+    Mark, Ports,
+    conversation::{State, View},
+    storage::Opened,
+};
 use crate::{
     registry::{At, Push},
     view,
@@ -12,10 +16,11 @@ use godwit_domain::{
     conversation::{Head, Marks},
     id::{Seq, SessionId, UserId},
     message::Message,
-    revision::{Revision, What},
+    revision::Revision,
 };
 use godwit_protocol::{encode, object};
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// A message that got its number.
 pub fn message(state: &State, message: &Message, from: SessionId, ports: &Ports) {
@@ -72,11 +77,22 @@ pub fn opened(opened: &Opened, ports: &Ports) {
 
 /// A change that happened: whom it lets in or out is shown the conversation, then all who may are told what happened,
 /// and the others where the conversation stands. Whoever goes hears of that last.
-pub fn changed(state: &State, before: &[UserId], revisions: &[Revision], ports: &Ports) {
-    for revision in revisions {
-        if let What::Join { user, .. } | What::Leave { user, .. } | What::Role { user, .. } = &revision.what {
-            show(state, *user, None, None, ports);
-        }
+///
+/// `hidden` is how many messages each of the former had hidden.
+pub fn changed(
+    state: &State,
+    before: &[UserId],
+    revisions: &[Revision],
+    hidden: &HashMap<UserId, u64>,
+    ports: &Ports,
+) {
+    for user in revisions.iter().filter_map(|revision| revision.what.concerns()) {
+        let hidden = hidden.get(&user).copied().unwrap_or_default();
+        show(state, user, hidden, None, None, ports);
+    }
+    // The last that they hear is their own leave.
+    for user in before.iter().filter(|user| !state.audience.contains(user)) {
+        ports.router.unspare(*user, state.meta.id);
     }
     let at = At { head: head(state), seq: None };
     for revision in revisions {
@@ -114,12 +130,13 @@ fn head(state: &State) -> object::Head {
 
 fn shown(state: &State, user: UserId, except: Option<SessionId>, opened: &Opened, ports: &Ports) {
     let peer = opened.users.iter().find(|other| other.id != user).or(opened.users.first());
-    show(state, user, except, peer.map(|peer| &**peer), ports);
+    show(state, user, 0, except, peer.map(|peer| &**peer), ports);
 }
 
 fn show(
     state: &State,
     user: UserId,
+    hidden: u64,
     except: Option<SessionId>,
     peer: Option<&godwit_domain::user::User>,
     ports: &Ports,
@@ -128,6 +145,7 @@ fn show(
         return;
     }
     let Ok(view) = state.view(user) else { return };
+    let view = View { hidden, ..view };
     ports.router.route(Push {
         audience: &[user],
         frame: encode::push("conversation", &view::object(&view, user, peer)).into(),

@@ -35,11 +35,11 @@ pub enum Deed {
     },
 }
 
-/// A request that was let through: who asks may read the message.
+/// A request, and whether it was let through.
 pub struct Permitted {
     pub ask: Box<Ask>,
-    /// Whether they may delete what others sent.
-    pub admin: bool,
+    /// Whether they may delete what others sent, or why they may do nothing: a repeat gets its first answer even then.
+    pub admin: Result<bool, Error>,
 }
 
 /// What requests came to, in their order: the number that each is answered with, or why it is not done.
@@ -117,7 +117,7 @@ impl Book {
                 continue;
             }
             let last = Rev(head.last_rev.0 + change.revisions.len() as u64);
-            let outcome = self.what(&ask, admin).map(|what| {
+            let outcome = admin.and_then(|admin| self.what(&ask, admin)).map(|what| {
                 let Some(what) = what else { return last };
                 let revision =
                     Revision { rev: last.next(), at_seq: head.last_seq, by: ask.by, at: stamp.at(), what };

@@ -330,13 +330,19 @@ impl Shard {
 
     fn raised(&mut self, raising: Vec<Raising>, result: &Result<(), waist::Error>) {
         for Raising { mark, rise, stamp } in raising {
+            let to = rise.to;
+            let slot = self.slots.get_mut(&mark.conversation);
+            let mut state = slot.and_then(|slot| slot.state.as_mut());
+            if let Some(state) = &mut state
+                && (result.is_err() || state.rising.get(&mark.user) == Some(&to))
+            {
+                state.rising.remove(&mark.user);
+            }
             if let Err(error) = result {
                 mark.reply.error(&Error::from(error.clone()));
                 continue;
             }
-            let to = rise.to;
-            let slot = self.slots.get_mut(&mark.conversation);
-            let Some(state) = slot.and_then(|slot| slot.state.as_mut()) else {
+            let Some(state) = state else {
                 mark.reply.ok(&publish::marked(to));
                 continue;
             };

@@ -6,7 +6,7 @@
 use super::{
     Command, Draft, Mark, Ports,
     clients::Filter,
-    conversation::State,
+    conversation::{State, refers},
     publish,
     shard::{Done, Raising, Turn, refuse, refuse_batch},
     storage::{self, Opened},
@@ -15,7 +15,7 @@ use crate::changes::Stamp;
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
     conversation::Marks,
-    id::ConversationId,
+    id::{ConversationId, UserId},
     message::{Accepted, Content, Message},
     tables::{Append, Appended},
     time::Ms,
@@ -262,6 +262,12 @@ impl Slot {
             Some(Command::Send(draft)) if draft.refusal.is_none() && draft.to.is_some() => {
                 let (sender, session) = (draft.sender.clone(), draft.session);
                 let peer = draft.to?;
+                if let Err(error) = begins(draft, peer) {
+                    if let Some(command) = self.waiting.pop_front() {
+                        refuse(command, error);
+                    }
+                    return None;
+                }
                 let work = async move {
                     let opening = storage::opening(&ports, sender, peer, session).await?;
                     storage::open(&ports, opening).await
@@ -271,7 +277,7 @@ impl Slot {
             _ => {
                 if let Some(command) = self.waiting.pop_front() {
                     let refusal = match &command {
-                        Command::Send(draft) => draft.refusal.clone(),
+                        Command::Send(draft) | Command::Fresh(draft) => draft.refusal.clone(),
                         _ => None,
                     };
                     refuse(command, refusal.unwrap_or_else(Error::not_found));
@@ -452,7 +458,13 @@ fn gather(
         return Err((draft, Stop::LookUp));
     }
     let gathered = batch.append.as_ref().map_or(&[][..], |append| &append.messages);
-    if let Some(after) = draft.after.filter(|_| draft.refusal.is_none()) {
+    let refers_to = draft.content.reply_to.max(draft.content.thread);
+    if !gathered.is_empty() && refers_to.is_some_and(|seq| seq > head.last_seq) {
+        // What it refers to may be among those: that is known when they are durable.
+        return Err((draft, Stop::Full));
+    }
+    // Whoever may not send learns nothing of what was accepted here.
+    if let Some(after) = draft.after.filter(|_| draft.refusal.is_none() && allowed.is_ok()) {
         let sender = draft.sender.id;
         let here =
             |(message, _): &(Arc<Message>, u64)| message.sender == sender && message.client_id == after;
@@ -499,27 +511,36 @@ fn gather(
     Ok(())
 }
 
-fn begin_mark(state: &State, mark: Mark, turn: &mut Turn<'_>) {
+fn begin_mark(state: &mut State, mark: Mark, turn: &mut Turn<'_>) {
     let head = match state.reader(mark.user) {
         Ok((_, head)) => head,
         Err(error) => return mark.reply.error(&error),
     };
-    let before = state.marks(mark.user);
+    let rising = state.rising.get(&mark.user).copied();
+    // What is under way will be answered before this, or with it.
+    let before = state.marks(mark.user).raised(rising.unwrap_or_default());
     let seq = mark.seq.min(head.last_seq);
     let to = Marks {
         received: before.received.max(seq),
         read: if mark.read { before.read.max(seq) } else { before.read },
     };
     // A mark that rose by sending counts as told only when it is durable.
-    if to == before && !state.unstored.contains(&mark.user) {
+    if to == before && rising.is_none() && !state.unstored.contains(&mark.user) {
         return mark.reply.ok(&publish::marked(to));
     }
     let stamp = turn.stamp();
     let rise = state.rise(mark.user, to, stamp.at());
+    state.rising.insert(mark.user, to);
     turn.raising.push(Raising { mark, rise, stamp });
 }
 
 fn out_of_turn() -> Error {
     let text = "the message that this one comes `after` was not accepted";
     Error::new(Code::OutOfTurn, text).field("after")
+}
+
+/// Whether a message can be the first of a direct conversation: one that is refused makes none.
+fn begins(draft: &Draft, peer: UserId) -> Result<(), Error> {
+    refers(&draft.content, |_| false, |user| user == peer || user == draft.sender.id)?;
+    draft.after.map_or(Ok(()), |_| Err(out_of_turn()))
 }

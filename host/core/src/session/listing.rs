@@ -93,8 +93,16 @@ async fn heads(host: &Host, listed: &[Listed]) -> Result<Vec<Option<Head>>, Erro
 /// # Errors
 /// `not_found`, or that of the store.
 pub async fn one(host: &Host, user: UserId, conversation: ConversationId) -> Result<Shown, Error> {
-    let mut view = host.sequencer.view(conversation, user).await?;
-    let listing = host.parts.conversations.listing(user, conversation).await?;
+    let view = host.sequencer.view(conversation, user).await?;
+    shown(host, user, view).await
+}
+
+/// A view of a conversation with what stands in the user's own rows.
+///
+/// # Errors
+/// That of the store.
+pub async fn shown(host: &Host, user: UserId, mut view: View) -> Result<Shown, Error> {
+    let listing = host.parts.conversations.listing(user, view.meta.id).await?;
     view.hidden = listing.map_or(0, |listed| listed.hidden);
     with_peers(host, vec![view]).await?.pop().ok_or_else(Error::not_found)
 }

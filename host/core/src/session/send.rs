@@ -30,8 +30,7 @@ const MENTIONS_MAX: usize = 100;
 /// Checks, judges and hands on one send; whether the sender went beyond its rate.
 pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: Reply) -> bool {
     let now = host.parts.clock.now();
-    let placed = send.target().and_then(|target| check_client_id(send.client_id, now).map(|()| target));
-    let (conversation, to) = match placed {
+    let (conversation, to) = match send.target() {
         Ok(Target::Conversation(conversation)) => (conversation, None),
         Ok(Target::User(user)) => (direct_id(connected.user.id, user), Some(user)),
         Err(error) => {
@@ -41,7 +40,10 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
     };
     let limits = &host.parts.limits;
     let limited = connected.person.take_send(now, limits.sends_per_s, limits.sends_burst).err();
+    let unknowable = check_client_id(send.client_id, now).err();
+    let is_unknowable = unknowable.is_some();
     let refusal = match limited {
+        _ if is_unknowable => unknowable,
         Some(retry_after_ms) => {
             let text = format!("more than {} messages a second", limits.sends_per_s);
             Some(Error::new(Code::RateLimited, text).retry_after_ms(retry_after_ms))
@@ -76,7 +78,12 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
     if let Some(error) = &draft.refusal {
         host.parts.metrics.refused(error.code);
     }
-    host.sequencer.send(draft).await;
+    if is_unknowable {
+        // Its client id tells nothing, and is not looked up; but its answer has its place behind earlier ones.
+        host.sequencer.send_fresh(draft).await;
+    } else {
+        host.sequencer.send(draft).await;
+    }
     limited.is_some()
 }
 

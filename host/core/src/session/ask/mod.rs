@@ -104,9 +104,7 @@ impl Asker {
             Arc::new(found.ok_or_else(|| unknown_user(direct.user).field("user"))?)
         };
         let opening = sequencer::direct(&self.user, &peer, self.session, self.host.parts.clock.now());
-        let view = self.host.sequencer.open(opening).await?;
-        let conversation = view::object(&view, self.user.id, Some(&peer));
-        Ok(encode::ok(id, &One { conversation }))
+        self.open(id, opening).await
     }
 
     async fn create(&self, id: u64, create: Create) -> Result<Vec<u8>, Error> {
@@ -134,8 +132,13 @@ impl Asker {
             created_at: now,
         };
         let opening = Opening { meta, members, users: Vec::new(), session: self.session };
+        self.open(id, opening).await
+    }
+
+    async fn open(&self, id: u64, opening: Opening) -> Result<Vec<u8>, Error> {
         let view = self.host.sequencer.open(opening).await?;
-        Ok(encode::ok(id, &One { conversation: view::object(&view, self.user.id, None) }))
+        let (view, peer) = listing::shown(&self.host, self.user.id, view).await?;
+        Ok(encode::ok(id, &One { conversation: view::object(&view, self.user.id, peer.as_deref()) }))
     }
 
     /// Hands an invitation to its shard once the users are known.

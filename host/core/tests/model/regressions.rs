@@ -1,0 +1,97 @@
+//! Runs that failed once, shrunk.
+
+use crate::{
+    op::{Act, After, Deed, Flaw, How, NONE, Op, Refer, To},
+    world::World,
+};
+
+/// Devices of the four users: 0 to 2 are of the first, 3 and 4 of the second, 5 of the third, 6 of the last.
+const FIRST: u8 = 0;
+const SECOND: u8 = 3;
+const STRANGER: u8 = 6;
+
+fn deed(device: u8, act: Act) -> Deed {
+    Deed { device, act }
+}
+
+/// A group of the first two users.
+fn group() -> Op {
+    Op::Ask(deed(FIRST, Act::Create { members: 0b11, open: false, since_join: false }))
+}
+
+fn send(to: To, after: After, refer: Refer) -> Act {
+    Act::Send { to, after, refer, flaw: Flaw::None }
+}
+
+fn text() -> Op {
+    Op::Ask(deed(FIRST, send(To::Conversation(0), After::Nothing, Refer::Nothing)))
+}
+
+#[track_caller]
+fn check(ops: &[Op]) {
+    if let Err(what) = World::new().run(ops) {
+        panic!("{what}");
+    }
+}
+
+/// The second of two marks on their way was made of what stood before the first: it was answered, and pushed, lower.
+#[test]
+fn a_lower_mark_behind_a_higher_one_is_answered_with_the_higher() {
+    let mark = |seq, read| (deed(SECOND, Act::Mark { c: 0, seq, read }), 0);
+    check(&[
+        group(),
+        text(),
+        text(),
+        text(),
+        Op::Together(vec![mark(0, true), mark(2, true), mark(1, false)]),
+    ]);
+}
+
+/// Who named an unknown message in `after` was told so, and thereby that the conversation exists.
+#[test]
+fn a_stranger_learns_nothing_by_naming_what_comes_before() {
+    let asked = send(To::Conversation(0), After::Unknown, Refer::Nothing);
+    check(&[group(), Op::Ask(deed(STRANGER, asked))]);
+}
+
+/// The conversation was made for a first message that was then refused, and shown to both.
+#[test]
+fn a_first_message_that_is_refused_makes_no_conversation() {
+    for (after, refer) in [
+        (After::Nothing, Refer::Reply(0)),
+        (After::Nothing, Refer::Thread(0)),
+        (After::Nothing, Refer::Mention(2)),
+        (After::Unknown, Refer::Nothing),
+    ] {
+        check(&[Op::Ask(deed(FIRST, send(To::User(1), after, refer)))]);
+    }
+}
+
+/// What a conversation was shown with when somebody's role changed, or when it was opened again, said that nothing
+/// was hidden.
+#[test]
+fn a_conversation_that_is_shown_says_how_many_are_hidden() {
+    let hide = Op::Ask(deed(SECOND, Act::Hide { c: 0, seq: 0 }));
+    let role = Op::Ask(deed(FIRST, Act::SetRole { c: 0, user: 1, role: 2 }));
+    let connect = Op::Connect { device: SECOND, how: How::Resume };
+    check(&[group(), connect, text(), hide, role, Op::Again { nth: 3, device: FIRST }]);
+}
+
+#[test]
+fn what_does_not_exist_is_refused_and_changes_nothing() {
+    let at = |seq| {
+        let (c, emoji) = (0, 0);
+        [
+            Act::Edit { c, seq, body: 2 },
+            Act::Delete { c, seq },
+            Act::Hide { c, seq },
+            Act::React { c, seq, emoji, on: true },
+            Act::Mark { c, seq, read: true },
+        ]
+    };
+    let mut ops = vec![group(), text()];
+    for act in at(NONE).into_iter().chain(at(250)) {
+        ops.push(Op::Ask(deed(FIRST, act)));
+    }
+    check(&ops);
+}
