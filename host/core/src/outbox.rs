@@ -574,10 +574,10 @@ mod tests {
 
     #[test]
     fn what_gathers_behind_a_gate_still_counts_when_frames_before_it_are_written() {
-        let (outbox, mut drain) = channel(10);
+        let (outbox, mut drain) = channel(30);
         outbox.push(Bytes::from("hello"), None);
         outbox.shut_gate();
-        let at = Some(at(4));
+        let at = Some(at(1));
         outbox.push(Bytes::from("12345"), at);
         assert_eq!(drained(&mut drain).unwrap(), ["hello"]);
         outbox.open_gate(1, "reply", &HashMap::from([(ConversationId::from_u128(1), Seq(1))]));

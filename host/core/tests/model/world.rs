@@ -330,7 +330,7 @@ impl World {
             match next.step(by, request, reply.as_ref(), self.now()) {
                 Ok(()) => self.orders(next, pending, done | (1 << nth), models, wrong),
                 Err(what) => {
-                    drop(wrong.insert(format!("{} {request:?}: {what}", self.devices[*device].name)))
+                    wrong.insert(format!("{} {request:?}: {what}", self.devices[*device].name));
                 }
             }
         }
