@@ -18,7 +18,7 @@ export function drawList(client, open) {
         id,
         title: titleOf(conversation, user),
         hue: hueOf(peer?.id ?? id),
-        text: last ? `${sender && `${sender}: `}${last.body}` : "No messages yet",
+        text: last ? `${sender && `${sender}: `}${last.deleted ? "deleted" : last.body}` : "No messages yet",
         status: last && own ? client.status(last) : null,
         time: when(updated_at),
         unread,

@@ -85,6 +85,9 @@ export class Messages {
         key: message.client_id ?? String(message.seq),
         id: message.client_id,
         body: message.body,
+        deleted: message.deleted ?? false,
+        edited: message.edited_at !== undefined && message.edited_at !== null,
+        reactions: Object.entries(message.reactions ?? {}),
         time: clock(at),
         own,
         first,
@@ -97,7 +100,7 @@ export class Messages {
     return rows;
   }
 
-  #drawRow(row, { line, fresh, id, body, time, own, first, name, status, reason }) {
+  #drawRow(row, { line, fresh, id, body, deleted, edited, reactions, time, own, first, name, status, reason }) {
     if (line) {
       row.className = fresh ? "line fresh" : "line";
       row.append(element("span", {}, line));
@@ -105,10 +108,15 @@ export class Messages {
     }
     row.className = ["message", own && "own", first && "first", status === "refused" && "refused"].filter(Boolean).join(" ");
     row.dataset.testid = "message";
-    const text = element("p", { className: "body", dir: "auto", data: { testid: "body" } }, ...links(body));
-    const meta = element("span", { className: "meta" }, element("time", {}, time), status ? statusIcon(status) : "");
+    const content = deleted ? ["This message was deleted"] : links(body);
+    const text = element("p", { className: deleted ? "body deleted" : "body", dir: "auto", data: { testid: "body" } }, ...content);
+    const meta = element("span", { className: "meta" }, edited ? "edited " : "", element("time", {}, time), status ? statusIcon(status) : "");
     const bubble = element("div", { className: "bubble" }, name ? element("p", { className: "sender" }, name) : "", text, meta);
     row.append(bubble);
+    if (reactions.length > 0) {
+      const each = reactions.map(([emoji, count]) => element("span", {}, count > 1 ? `${emoji} ${count}` : emoji));
+      row.append(element("p", { className: "reactions", data: { testid: "reactions" } }, ...each));
+    }
     if (status === "refused") row.append(this.#refusal(id, body, reason));
   }
 
