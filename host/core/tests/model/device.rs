@@ -119,7 +119,14 @@ impl Kept {
                 if to.0 < before.0 || to.1 < before.1 || to.1 > to.0 {
                     return Err(format!("marks of {user} fell from {before:?} to {to:?}"));
                 }
-                let shelf = self.conversations.get_mut(&id).ok_or("a receipt of an unknown conversation")?;
+                let Some(shelf) = self.conversations.get_mut(&id) else {
+                    // Own marks go on where one has left, which a device that started cold since does not know.
+                    return if user == me {
+                        Ok(())
+                    } else {
+                        Err("a receipt of an unknown conversation".into())
+                    };
+                };
                 if shelf.left && user != me {
                     return Err(format!("a receipt of {user} reached one who has left"));
                 }
@@ -128,8 +135,11 @@ impl Kept {
             }
             "hidden" => {
                 let (id, seq) = (read(push, "conversation")?, number(push, "seq")?);
-                let shelf = self.conversations.get_mut(&id).ok_or("hidden in an unknown conversation")?;
-                shelf.hide(seq, number(push, "hidden")?);
+                let count = number(push, "hidden")?;
+                // As with own marks.
+                if let Some(shelf) = self.conversations.get_mut(&id) {
+                    shelf.hide(seq, count);
+                }
                 Ok(())
             }
             "conversation" => self.shown(me, push),
@@ -436,14 +446,17 @@ impl Shelf {
                     if user == me {
                         // It was away before: what it has may have changed meanwhile.
                         self.is_blank = true;
+                        (self.left, self.is_over) = (false, false);
                         self.role = Some(read(what, "role")?);
                     }
                 }
                 "leave" => {
                     let user: UserId = read(what, "user")?;
                     self.members.remove(&user);
-                    self.left |= user == me;
-                    self.is_over |= user == me;
+                    // One that is read later, behind which there is more, was followed by coming back.
+                    let is_last = user == me && rev >= self.last_rev;
+                    self.left |= is_last;
+                    self.is_over |= is_last;
                 }
                 "role" if read::<UserId>(what, "user")? == me => self.role = Some(read(what, "role")?),
                 "meta" => {

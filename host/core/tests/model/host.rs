@@ -25,7 +25,7 @@ use std::sync::{
 use tokio::runtime::{Builder, Runtime};
 
 pub const EPOCH: &str = "the-only-one";
-const START_MS: u64 = 1_800_000_000_000;
+pub const START_MS: u64 = 1_800_000_000_000;
 const TOKEN_TTL_S: u64 = 3_600;
 
 /// A clock that stands until it is moved.

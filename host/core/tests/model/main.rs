@@ -5,7 +5,7 @@
 //! of what was asked, where a device is told what it may not be told, or where it ends with anything but what the
 //! model says.
 //!
-//! `GODWIT_MODEL_CASES` asks for more runs than the short form (10,000 is the long form), `GODWIT_MODEL_SEED` for
+//! `GODWIT_MODEL_CASES` asks for more runs than the short form (10,000 is the long form), `GODWIT_SEED` for
 //! another first one. The same seed is the same run. A failure is printed with its seed, shrunk; it is kept as a case
 //! of its own in [`regressions`], not as a seed, which would be another run as soon as the strategy changes.
 
@@ -42,7 +42,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[test]
 fn every_run_is_explained_by_the_model() {
-    let (first, cases) = (setting("GODWIT_MODEL_SEED", 1), setting("GODWIT_MODEL_CASES", CASES));
+    let (first, cases) = (setting("GODWIT_SEED", 1), setting("GODWIT_MODEL_CASES", CASES));
     for (done, seed) in (first..first + cases).enumerate() {
         if done > 0 && done as u64 % PROGRESS_EVERY == 0 {
             eprintln!("{done} of {cases} runs");
@@ -57,7 +57,9 @@ fn every_run_is_explained_by_the_model() {
             .run(&op::runs(STEPS_MAX), |ops| world::World::new().run(&ops).map_err(TestCaseError::fail));
         match ran {
             Ok(()) => {}
-            Err(TestError::Fail(why, ops)) => panic!("seed {seed}: {why}\n--- the run, shrunk:\n{ops:#?}"),
+            Err(TestError::Fail(why, ops)) => panic!(
+                "seed {seed}: {why}\n--- the run, shrunk:\n{ops:#?}\nGODWIT_SEED={seed} GODWIT_MODEL_CASES=1 repeats it"
+            ),
             Err(TestError::Abort(why)) => panic!("seed {seed}: {why}"),
         }
     }

@@ -77,6 +77,72 @@ fn a_conversation_that_is_shown_says_how_many_are_hidden() {
     check(&[group(), connect, text(), hide, role, Op::Again { nth: 3, device: FIRST }]);
 }
 
+/// Heads were noted for one who could not read what was edited, and told when they had left.
+#[test]
+fn who_has_left_is_told_no_heads() {
+    let mut ops =
+        vec![Op::Ask(deed(FIRST, Act::Create { members: 1, open: false, since_join: true })), text()];
+    ops.push(Op::Ask(deed(FIRST, Act::Invite { c: 0, users: 0b10, unknown: false })));
+    ops.push(Op::Connect { device: SECOND, how: How::Resume });
+    ops.push(Op::Ask(deed(FIRST, Act::Edit { c: 0, seq: 0, body: 2 })));
+    ops.push(Op::Ask(deed(SECOND, Act::Leave { c: 0 })));
+    ops.push(Op::Tell);
+    check(&ops);
+}
+
+/// What was wrong with its client id was said at once, before the send ahead of it was answered.
+#[test]
+fn a_send_with_a_bad_client_id_is_answered_in_its_turn() {
+    let (to, after, refer) = (To::Conversation(0), After::Nothing, Refer::Nothing);
+    let bad = Act::Send { to, after, refer, flaw: Flaw::OtherVersion };
+    let both = vec![(deed(FIRST, send(to, after, refer)), 0), (deed(FIRST, bad), 0)];
+    check(&[group(), Op::Together(both)]);
+}
+
+/// Membership was looked at before the client id.
+#[test]
+fn an_edit_is_answered_again_to_one_who_has_left_since() {
+    let mut ops = vec![group()];
+    ops.push(Op::Ask(deed(SECOND, send(To::Conversation(0), After::Nothing, Refer::Nothing))));
+    ops.push(Op::Ask(deed(SECOND, Act::Edit { c: 0, seq: 0, body: 2 })));
+    ops.push(Op::Ask(deed(SECOND, Act::Leave { c: 0 })));
+    ops.push(Op::Again { nth: 1, device: 0 });
+    check(&ops);
+}
+
+/// A cursor was told that lay above the stored bound of the times of change: to the next host it was of the future.
+#[test]
+fn a_cursor_outlives_hosts_that_die_soon_after_each_other() {
+    let missing = Op::Ask(deed(FIRST, Act::Edit { c: 0, seq: 0, body: 2 }));
+    let connect = Op::Connect { device: STRANGER, how: How::Resume };
+    let die = || Op::Crash(Vec::new(), 0);
+    check(&[group(), die(), missing.clone(), missing, connect.clone(), die(), connect]);
+}
+
+/// Who came in within the same millisecond counted as in for the same time.
+#[test]
+fn the_last_owner_hands_over_to_who_came_first_of_one_millisecond() {
+    for (first, second) in [(0b10, 0b100), (0b100, 0b10)] {
+        let invite = |users| Op::Ask(deed(FIRST, Act::Invite { c: 0, users, unknown: false }));
+        let alone = Op::Ask(deed(FIRST, Act::Create { members: 1, open: false, since_join: false }));
+        check(&[alone, invite(first), invite(second), Op::Ask(deed(FIRST, Act::Leave { c: 0 }))]);
+    }
+}
+
+/// What is numbered in one batch was not there yet for the messages behind it.
+#[test]
+fn a_message_answers_one_that_is_on_its_way() {
+    let answer = |seq| send(To::Conversation(0), After::Nothing, Refer::Reply(seq));
+    check(&[
+        group(),
+        Op::Together(vec![
+            (deed(FIRST, send(To::Conversation(0), After::Nothing, Refer::Nothing)), 0),
+            (deed(FIRST, answer(0)), 0),
+            (deed(SECOND, answer(250)), 0),
+        ]),
+    ]);
+}
+
 #[test]
 fn what_does_not_exist_is_refused_and_changes_nothing() {
     let at = |seq| {

@@ -251,7 +251,15 @@ impl Model {
             Change::Leave if !direct && self.standing(id, by) == Standing::Left => return Ok(Vec::new()),
             _ => {}
         }
-        let role = self.role(id, by)?;
+        let role = match (change, self.role(id, by)) {
+            // Which users there are is no secret to whoever sees the conversation.
+            (Change::Invite { users }, Err(codes))
+                if codes != ["not_found"] && users.iter().any(|user| !self.users.contains(user)) =>
+            {
+                return Err(codes.into_iter().chain(["unknown_user"]).collect());
+            }
+            (_, role) => role?,
+        };
         let conversation = &self.conversations[&id];
         let role_of = |user: UserId| {
             conversation.members.get(&user).filter(|member| member.is_in()).map(|member| member.role)

@@ -5,16 +5,16 @@
 
 use crate::{
     device::Kept,
-    host::{Disk, EPOCH, Life},
+    host::{Disk, EPOCH, Life, START_MS},
     line::Line,
-    op::{Act, Deed, How, Op},
+    op::{Deed, How, Op},
     request::{Reply, Request},
     resolve,
     state::Model,
 };
 use godwit_core::domain::{
     id::{ConversationId, UserId},
-    time::Clock,
+    time::{Clock, Ms},
 };
 use serde_json::{Value, json};
 use std::{
@@ -26,6 +26,8 @@ use std::{
 
 /// How many devices each user has.
 const DEVICES: [usize; 4] = [3, 2, 1, 1];
+/// No cursor is older than its run: in one that is no longer than this, all are good.
+const RETENTION_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Anything that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Models that may explain what was seen; more would mean that the run tells nothing any more.
@@ -115,7 +117,7 @@ impl World {
         users.chain(conversations).fold(text.to_owned(), |text, (id, name)| text.replace(&id, &name))
     }
 
-    pub fn now(&self) -> godwit_core::domain::time::Ms {
+    pub fn now(&self) -> Ms {
         self.disk.clock.now()
     }
 
@@ -188,7 +190,14 @@ impl World {
         let mut pending = Vec::new();
         for (deed, turns) in deeds {
             let device = self.device(deed.device);
-            let request = resolve::request(self, device, &deed.act);
+            let mut request = resolve::request(self, device, &deed.act);
+            if let Request::Mark { conversation, seq, .. } = &mut request
+                && deeds.len() > 1
+            {
+                // Which end a mark is cut to while messages are under way is left open.
+                let found = self.model().conversations.get(conversation);
+                *seq = (*seq).min(found.map_or(0, |found| found.last_seq()));
+            }
             // What is read while something else happens is not of one moment.
             if deeds.len() > 1 && request.reads() {
                 continue;
@@ -372,7 +381,7 @@ impl World {
 
     fn crash(&mut self, deeds: &[(Deed, u8)], turns: u8) -> Checked {
         let deeds: Vec<_> =
-            deeds.iter().filter(|(deed, _)| is_told_after_a_crash(&deed.act)).cloned().collect();
+            deeds.iter().filter(|(deed, _)| deed.act.is_told_after_a_crash()).cloned().collect();
         let mut pending = self.begin(&deeds)?;
         self.life().turns(turns);
         self.hear()?;
@@ -458,6 +467,10 @@ impl World {
         ));
         if recovered && !may_resume {
             return Err(format!("a connection without a good cursor recovered: {answer}"));
+        }
+        let run_ms = self.now().since(Ms(START_MS));
+        if may_resume && !recovered && run_ms <= RETENTION_MS {
+            return Err(format!("a good cursor was of no use: {answer}"));
         }
         let device = &mut self.devices[nth];
         let me = device.user;
@@ -562,13 +575,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// Whether devices hear of it when the host dies while it is under way, and it took effect.
-// TODO: take the exceptions out when a resume lists who came in by a change that only a later load finished, and marks
-// of which a crash left one row without the other.
-fn is_told_after_a_crash(act: &Act) -> bool {
-    !matches!(act, Act::Invite { .. } | Act::Join { .. } | Act::Mark { .. })
 }
 
 /// What people need of a long text.
