@@ -141,8 +141,6 @@ pub struct Opening {
     pub members: Vec<Member>,
     /// The two (or one) of a direct conversation: what each sees as `peer`.
     pub users: Vec<Arc<User>>,
-    /// Which session asked.
-    pub session: SessionId,
 }
 
 enum Command {

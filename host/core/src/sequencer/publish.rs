@@ -68,10 +68,11 @@ pub fn receipt(state: &State, mark: &Mark, to: Marks, ports: &Ports) {
     });
 }
 
-/// A conversation that was made: each member is shown it as it looks from there.
+/// A conversation that was made: each member is shown it as it looks from there. The session that asked as well: what
+/// others send there may overtake its reply.
 pub fn opened(opened: &Opened, ports: &Ports) {
     for user in opened.state.audience.iter() {
-        shown(&opened.state, *user, Some(opened.session), opened, ports);
+        shown(&opened.state, *user, opened, ports);
     }
 }
 
@@ -88,7 +89,7 @@ pub fn changed(
 ) {
     for user in revisions.iter().filter_map(|revision| revision.what.concerns()) {
         let hidden = hidden.get(&user).copied().unwrap_or_default();
-        show(state, user, hidden, None, None, ports);
+        show(state, user, hidden, None, ports);
     }
     // The last that they hear is their own leave.
     for user in before.iter().filter(|user| !state.audience.contains(user)) {
@@ -128,20 +129,13 @@ fn head(state: &State) -> object::Head {
     object::Head { conversation: state.meta.id, last_seq, last_rev, updated_at: changed_at }
 }
 
-fn shown(state: &State, user: UserId, except: Option<SessionId>, opened: &Opened, ports: &Ports) {
+fn shown(state: &State, user: UserId, opened: &Opened, ports: &Ports) {
     let peer = opened.users.iter().find(|other| other.id != user).or(opened.users.first());
-    show(state, user, 0, except, peer.map(|peer| &**peer), ports);
+    show(state, user, 0, peer.map(|peer| &**peer), ports);
 }
 
-fn show(
-    state: &State,
-    user: UserId,
-    hidden: u64,
-    except: Option<SessionId>,
-    peer: Option<&godwit_domain::user::User>,
-    ports: &Ports,
-) {
-    if !ports.router.reaches(user, except) {
+fn show(state: &State, user: UserId, hidden: u64, peer: Option<&godwit_domain::user::User>, ports: &Ports) {
+    if !ports.router.reaches(user, None) {
         return;
     }
     let Ok(view) = state.view(user) else { return };
@@ -150,7 +144,7 @@ fn show(
         audience: &[user],
         frame: encode::push("conversation", &view::object(&view, user, peer)).into(),
         own: None,
-        except,
+        except: None,
         at: None,
     });
 }

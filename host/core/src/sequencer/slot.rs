@@ -260,7 +260,7 @@ impl Slot {
                 async move { Done::Opened(conversation, storage::open(&ports, opening).await) }.boxed()
             }
             Some(Command::Send(draft)) if draft.refusal.is_none() && draft.to.is_some() => {
-                let (sender, session) = (draft.sender.clone(), draft.session);
+                let sender = draft.sender.clone();
                 let peer = draft.to?;
                 if let Err(error) = begins(draft, peer) {
                     if let Some(command) = self.waiting.pop_front() {
@@ -269,7 +269,7 @@ impl Slot {
                     return None;
                 }
                 let work = async move {
-                    let opening = storage::opening(&ports, sender, peer, session).await?;
+                    let opening = storage::opening(&ports, sender, peer).await?;
                     storage::open(&ports, opening).await
                 };
                 work.map(move |result| Done::Opened(conversation, result)).boxed()

@@ -8,7 +8,7 @@ use super::{
 use crate::changes::Stamp;
 use godwit_domain::{
     conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
-    id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
+    id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::Accepted,
     revision::{Change, Revised, What},
     tables::Loaded,
@@ -42,14 +42,13 @@ pub struct Opened {
     pub state: State,
     /// As in [`Opening::users`].
     pub users: Vec<Arc<User>>,
-    pub session: SessionId,
     /// Held until it has been told.
     pub _stamp: Stamp,
 }
 
 /// Makes the conversation; `None` where it came to be meanwhile.
 pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Error> {
-    let Opening { meta, members, users, session } = opening;
+    let Opening { meta, members, users } = opening;
     let stamp = ports.changes.begin();
     stamp.secured().await?;
     let conversation = meta.id;
@@ -69,16 +68,11 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Err
     };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
-    Ok(Some(Opened { state, users, session, _stamp: stamp }))
+    Ok(Some(Opened { state, users, _stamp: stamp }))
 }
 
 /// What opens the direct conversation of a sender with a peer who is known by id alone.
-pub async fn opening(
-    ports: &Ports,
-    sender: Arc<User>,
-    peer: UserId,
-    session: SessionId,
-) -> Result<Opening, Error> {
+pub async fn opening(ports: &Ports, sender: Arc<User>, peer: UserId) -> Result<Opening, Error> {
     let peer = if peer == sender.id {
         sender.clone()
     } else {
@@ -87,7 +81,7 @@ pub async fn opening(
             None => return Err(unknown_user(peer)),
         }
     };
-    Ok(direct(&sender, &peer, session, ports.clock.now()))
+    Ok(direct(&sender, &peer, ports.clock.now()))
 }
 
 /// The error that names a user whom nobody knows.
@@ -96,7 +90,7 @@ pub fn unknown_user(user: UserId) -> Error {
 }
 
 /// The opening of a direct conversation.
-pub fn direct(user: &Arc<User>, peer: &Arc<User>, session: SessionId, now: Ms) -> Opening {
+pub fn direct(user: &Arc<User>, peer: &Arc<User>, now: Ms) -> Opening {
     let mut users = vec![user.clone()];
     if peer.id != user.id {
         users.push(peer.clone());
@@ -113,7 +107,7 @@ pub fn direct(user: &Arc<User>, peer: &Arc<User>, session: SessionId, now: Ms) -
     };
     let members =
         users.iter().map(|user| newcomer(user.id, Role::Member, Seq::ZERO, Rev::ZERO, now)).collect();
-    Opening { meta, members, users, session }
+    Opening { meta, members, users }
 }
 
 /// A member who is in from now on.

@@ -103,7 +103,7 @@ impl Asker {
             let found = self.host.parts.accounts.users(&[direct.user]).await?.into_iter().next();
             Arc::new(found.ok_or_else(|| unknown_user(direct.user).field("user"))?)
         };
-        let opening = sequencer::direct(&self.user, &peer, self.session, self.host.parts.clock.now());
+        let opening = sequencer::direct(&self.user, &peer, self.host.parts.clock.now());
         self.open(id, opening).await
     }
 
@@ -131,7 +131,7 @@ impl Asker {
             created_by: self.user.id,
             created_at: now,
         };
-        let opening = Opening { meta, members, users: Vec::new(), session: self.session };
+        let opening = Opening { meta, members, users: Vec::new() };
         self.open(id, opening).await
     }
 
