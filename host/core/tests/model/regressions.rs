@@ -143,6 +143,14 @@ fn a_message_answers_one_that_is_on_its_way() {
     ]);
 }
 
+/// Who opened a conversation was told of it by the reply alone, which a first message of the other one overtook.
+#[test]
+fn a_conversation_is_announced_to_who_opens_it_before_its_first_message() {
+    let open = (deed(FIRST, Act::Direct { user: 1 }), 0);
+    let write = (deed(SECOND, send(To::User(0), After::Nothing, Refer::Nothing)), 0);
+    check(&[Op::Together(vec![open, write])]);
+}
+
 #[test]
 fn what_does_not_exist_is_refused_and_changes_nothing() {
     let at = |seq| {
