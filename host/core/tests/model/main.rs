@@ -44,7 +44,7 @@ fn setting(name: &str, default: u64) -> u64 {
 fn every_run_is_explained_by_the_model() {
     let (first, cases) = (setting("GODWIT_SEED", 1), setting("GODWIT_MODEL_CASES", CASES));
     for (done, seed) in (first..first + cases).enumerate() {
-        if done > 0 && done as u64 % PROGRESS_EVERY == 0 {
+        if done > 0 && (done as u64).is_multiple_of(PROGRESS_EVERY) {
             eprintln!("{done} of {cases} runs");
         }
         let mut bytes = [0; 32];

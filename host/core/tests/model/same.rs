@@ -20,10 +20,10 @@ fn differ(place: &str, expected: &Value, actual: &Value) -> Result<(), String> {
                 expected.sort_by_key(user);
                 actual.sort_by_key(user);
             }
-            let pairs = expected.iter().zip(&actual).enumerate();
-            pairs
-                .map(|(nth, (expected, actual))| differ(&format!("{place}[{nth}]"), expected, actual))
-                .collect()
+            let mut pairs = expected.iter().zip(&actual).enumerate();
+            pairs.try_for_each(|(nth, (expected, actual))| {
+                differ(&format!("{place}[{nth}]"), expected, actual)
+            })
         }
         _ if expected == actual => Ok(()),
         _ => Err(format!("{place} is {actual}, expected {expected}")),
