@@ -34,8 +34,11 @@ impl Tables {
                 Some((row, count)) => (Check::Equals(row), count),
                 None => (absent(layout::HEAD), 0),
             };
-            if hidden.is_some() {
-                break before;
+            match hidden {
+                Some((_, nth)) if nth <= before => break before,
+                // Hidden between the two reads, by another device: the count is read again.
+                Some(_) => continue,
+                None => {}
             }
             let count = before + 1;
             let puts = vec![
