@@ -46,11 +46,12 @@ function draw(row, { id, title, hue, text, status, time, unread, current, refuse
   row.append(link);
 }
 
-const LABELS = { waiting: "Waiting to be sent", sent: "Sent", delivered: "Delivered", read: "Read", refused: "Refused" };
+const LABELS = { waiting: "Waiting to be sent", held: "On hold", sent: "Sent", delivered: "Delivered", read: "Read", refused: "Refused" };
+const ICONS = { read: "delivered", held: "waiting" };
 
 /** The sign for what became of an own message. */
 export function statusIcon(status) {
-  const svg = icon(status === "read" ? "delivered" : status);
+  const svg = icon(ICONS[status] ?? status);
   svg.classList.add("status");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", LABELS[status]);

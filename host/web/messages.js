@@ -93,7 +93,7 @@ export class Messages {
         first,
         name: group && !own && first ? nameOf(this.#client.person(sender)) : null,
         status: own ? statusOf(message, this.#client) : null,
-        reason: message.error?.message ?? null,
+        reason: message.error?.message ?? message.held?.reason ?? null,
       });
       before = message;
     }
@@ -118,6 +118,7 @@ export class Messages {
       row.append(element("p", { className: "reactions", data: { testid: "reactions" } }, ...each));
     }
     if (status === "refused") row.append(this.#refusal(id, body, reason));
+    if (status === "held") row.append(hold(reason));
   }
 
   #refusal(id, body, reason) {
@@ -169,20 +170,26 @@ export class Messages {
 
 function statusOf(message, client) {
   if (!message.state) return client.status(message);
-  return message.state === "refused" ? "refused" : "waiting";
+  return ["refused", "held"].includes(message.state) ? message.state : "waiting";
 }
 
-// Messages and what is in the outbox, in one order: what waits comes last; what was refused stands where it was written.
+// Messages and what is in the outbox, in one order: what waits comes last; what was refused or is held stands where it was written.
 function placed(messages, outbox, id, me) {
-  const entries = outbox.filter((entry) => entry.conversation === id);
+  // A message that was released comes before the verdict that takes it out of the outbox.
+  const released = ({ client_id, state }) => state === "held" && messages.some((message) => message.client_id === client_id);
+  const entries = outbox.filter((entry) => entry.conversation === id && !released(entry));
   const rows = [...messages];
   for (const entry of entries) {
-    if (entry.state !== "refused") continue;
+    if (!["refused", "held"].includes(entry.state)) continue;
     const before = ({ seq, client_id, sender, state }) =>
       seq <= entry.seen_seq || ((state || sender === me) && client_id < entry.client_id);
     rows.splice(rows.findLastIndex(before) + 1, 0, entry);
   }
-  return [...rows, ...entries.filter(({ state }) => state !== "refused")];
+  return [...rows, ...entries.filter(({ state }) => !["refused", "held"].includes(state))];
+}
+
+function hold(reason) {
+  return element("div", { className: "refusal hold", role: "status" }, element("p", { data: { testid: "held" } }, "On hold: ", reason));
 }
 
 function links(text) {

@@ -298,7 +298,7 @@ export class Client extends Emitter {
     return others.map((id) => marks?.get(id) ?? { received_seq: 0, read_seq: 0 });
   }
 
-  #connected({ user, epoch, cursor, recovered, conversations, next }) {
+  #connected({ user, epoch, cursor, recovered, conversations, held, next }) {
     if (this.#cursor && this.#cursor.epoch !== epoch) this.#forget();
     this.user = user;
     this.#meet([user]);
@@ -310,7 +310,7 @@ export class Client extends Emitter {
       this.#cursor = { epoch, cursor };
     }
     for (const id of this.#timelines.keys()) this.#catchUp(id);
-    this.#outbox.online();
+    this.#outbox.online(held);
     this.#marks.online();
     for (const id of [...this.#unreviewed.keys()]) this.#review(id);
   }
@@ -358,6 +358,7 @@ export class Client extends Emitter {
     else if (name === "conversation") this.#learn(value);
     else if (name === "receipt") this.#receipt(value);
     else if (name === "revision") this.#revision(value);
+    else if (name === "verdict") this.#outbox.settle(value);
     else if (name === "heads") for (const head of value) this.#ask(head.conversation);
     else if (name === "hidden") this.#hide(value.conversation, [value.seq]);
     else if (name === "cursor" && !this.#syncing) this.#cursor = { ...this.#cursor, ...value };
@@ -437,7 +438,7 @@ export class Client extends Emitter {
       this.#news(message);
       this.#take(message);
       this.#unreviewed.set(id, Math.min(seq, this.#unreviewed.get(id) ?? seq));
-      if (!this.outbox.some((other) => other.conversation === id && other.state !== "refused")) this.#review(id);
+      if (!this.outbox.some(({ conversation, state }) => conversation === id && ["waiting", "sending"].includes(state))) this.#review(id);
     } else {
       this.#ask(id, seq - 1);
     }

@@ -157,7 +157,9 @@ export interface Entry extends Draft {
   at: number;
   /** The newest number that was here then: where it stands among the messages. */
   seen_seq: number;
-  state: "waiting" | "sending" | "refused";
+  state: "waiting" | "sending" | "held" | "refused";
+  /** Of a held one: why, and when it is refused unless somebody released it. */
+  held?: { reason: string; until: number };
   /** Why, of a refused one. */
   error?: { code: string; message: string; field: string | null };
 }

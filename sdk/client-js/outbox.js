@@ -1,12 +1,15 @@
 // Messages on their way out: kept until the host's answer is definite, sent again under the same client id, and in each
-// conversation in the order in which they were written. It knows storage and a way to make a request, no socket.
+// conversation in the order in which they were written. What the host holds is kept until its verdict comes.
+// It knows storage and a way to make a request, no socket.
 
 import { Backoff } from "./backoff.js";
 import { clientId } from "./id.js";
 
 const PREFIX = "outbox/";
 // These fields of an entry are its own; all others are the request's.
-const OWN_FIELDS = ["state", "error", "at", "seen_seq"];
+const OWN_FIELDS = ["state", "error", "held", "at", "seen_seq"];
+// What is in these states is done with until somebody decides: what was written later goes on.
+const RESTING = ["refused", "held"];
 
 /** What was written and is not settled. */
 export class Outbox {
@@ -67,9 +70,17 @@ export class Outbox {
     return true;
   }
 
-  /** There is a session: sends what waits. */
-  online() {
+  /**
+   * There is a session: sends what waits, and asks again about what the host no longer holds.
+   * @param {{client_id: string, reason: string, until: number}[]} held What it holds.
+   */
+  online(held = []) {
     this.#online = true;
+    const holds = new Map(held.map(({ client_id, reason, until }) => [client_id, { reason, until }]));
+    for (const entry of this.#entries.values()) {
+      if (holds.has(entry.client_id) && entry.state !== "refused") this.#hold(entry, holds.get(entry.client_id));
+      else if (entry.state === "held") this.#set(entry, "waiting");
+    }
     for (const key of new Set(this.entries.map(lane))) this.#pump(key);
   }
 
@@ -81,10 +92,18 @@ export class Outbox {
     for (const entry of this.#entries.values()) if (entry.state === "sending") this.#set(entry, "waiting");
   }
 
+  /** The host has decided about a message that it held: `verdict` is what it pushed. */
+  settle({ client_id, rejected, ...sent }) {
+    const entry = this.#entries.get(client_id);
+    if (!entry) return;
+    if (rejected === undefined || rejected === null) this.#accepted(entry, sent);
+    else this.#refuse(entry, { code: "moderated", message: rejected, field: null });
+  }
+
   // One at a time per conversation: what follows leaves when the one before is settled, so a retry cannot be overtaken.
   #pump(key) {
     if (!this.#online || this.#paused.get(key)?.timer) return;
-    const next = this.entries.find((entry) => lane(entry) === key && entry.state !== "refused");
+    const next = this.entries.find((entry) => lane(entry) === key && !RESTING.includes(entry.state));
     if (next?.state === "waiting") this.#send(next);
   }
 
@@ -92,7 +111,8 @@ export class Outbox {
     this.#set(entry, "sending");
     const payload = Object.fromEntries(Object.entries(entry).filter(([name]) => !OWN_FIELDS.includes(name)));
     this.#call(payload, (error, ok) => {
-      if (!error) this.#accepted(entry, ok);
+      if (!error && ok.held) this.#rest(entry, ok.held);
+      else if (!error) this.#accepted(entry, ok);
       // A session that may not speak any more is about to be closed: the message is not at fault.
       else if (error.code === "connection_lost" || error.code === "unauthorised") this.#set(entry, "waiting");
       else if (error.temporary) this.#pause(entry, error);
@@ -100,7 +120,22 @@ export class Outbox {
     });
   }
 
+  #rest(entry, held) {
+    const key = lane(entry);
+    this.#paused.delete(key);
+    this.#hold(entry, held);
+    this.#pump(key);
+  }
+
+  #hold(entry, held) {
+    entry.held = held;
+    this.#set(entry, "held");
+    this.#keep(entry);
+  }
+
   #accepted(entry, ok) {
+    // A verdict and the answer to a retry may both come.
+    if (!this.#entries.has(entry.client_id)) return;
     const key = lane(entry);
     this.#paused.delete(key);
     this.#remove(entry);
@@ -111,6 +146,7 @@ export class Outbox {
   #refuse(entry, { code, message, field }) {
     const key = lane(entry);
     this.#paused.delete(key);
+    delete entry.held;
     entry.error = { code, message, field };
     this.#set(entry, "refused");
     this.#keep(entry);
@@ -136,7 +172,7 @@ export class Outbox {
   }
 
   #keep(entry) {
-    const state = entry.state === "refused" ? "refused" : "waiting";
+    const state = RESTING.includes(entry.state) ? entry.state : "waiting";
     this.#storage.set(PREFIX + entry.client_id, JSON.stringify({ ...entry, state }));
   }
 

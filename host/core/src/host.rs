@@ -5,7 +5,7 @@
 use crate::{
     accounts,
     changes::Changes,
-    limits,
+    held, limits,
     metrics::Metrics,
     outbox::{self, Drain},
     person::People,
@@ -67,6 +67,8 @@ pub struct Parts {
     pub epoch: String,
     /// Streams, members, marks.
     pub conversations: Arc<dyn tables::Conversations>,
+    /// The rows of drafts on hold.
+    pub held: Arc<dyn tables::HeldDrafts>,
     /// The rows of accounts.
     pub account_tables: Arc<dyn tables::Accounts>,
     /// The rows of plugins.
@@ -133,6 +135,8 @@ impl Host {
         let cards = Arc::<Cards>::default();
         let ports = sequencer::Ports {
             conversations: parts.conversations.clone(),
+            held: parts.held.clone(),
+            filters: parts.filters.clone(),
             accounts: parts.account_tables.clone(),
             cards: cards.clone(),
             router: parts.registry.clone(),
@@ -147,6 +151,7 @@ impl Host {
         let (people, draining) = (People::default(), AtomicBool::new(false));
         let host = Arc::new(Self { parts, sequencer, cards, people, hello, hello_frame, draining });
         tokio::spawn(tell_in_time(Arc::downgrade(&host)));
+        tokio::spawn(held::tend_in_time(Arc::downgrade(&host)));
         host
     }
 

@@ -8,6 +8,7 @@
 pub mod host;
 pub mod session;
 pub mod sequencer;
+pub mod held;
 pub mod changes;
 pub mod registry;
 pub mod outbox;

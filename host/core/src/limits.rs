@@ -29,6 +29,11 @@ pub struct Options {
     /// How many members a group may have.
     #[schemars(extend("exceeded" = "`invalid`"))]
     pub members_max: usize,
+    /// How many messages a user may have on hold in one conversation.
+    pub held_max: usize,
+    /// How long a message may be on hold before it is rejected, in seconds: from 1 to a week less an hour, into
+    /// which it is cut.
+    pub hold_max_s: u64,
     /// How many logins and registrations a minute, counted per name and per address; 0 turns the limit off.
     #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub logins_per_minute: u32,
@@ -47,6 +52,8 @@ impl Default for Options {
             in_flight_max: 256,
             users_per_request_max: 500,
             members_max: 10_000,
+            held_max: 20,
+            hold_max_s: 3 * 24 * 60 * 60,
             logins_per_minute: 20,
             receipts_above: 100,
         }

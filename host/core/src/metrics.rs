@@ -13,6 +13,8 @@ use std::fmt::Write;
 pub struct Metrics {
     /// Messages that got their number.
     pub messages: Counter,
+    /// Drafts that were put on hold.
+    pub held: Counter,
     /// Sends that were answered with an earlier outcome.
     pub duplicates: Counter,
     /// Requests that were refused, by code.
@@ -57,6 +59,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             messages: Counter::default(),
+            held: Counter::default(),
             duplicates: Counter::default(),
             refusals: Family::default(),
             append_messages: Histogram::new((0..=10).map(|power| f64::from(1 << power))),
@@ -72,6 +75,7 @@ impl Metrics {
     /// Makes them visible under the registry's prefix.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("messages", "Messages that got their number", self.messages.clone());
+        registry.register("held", "Drafts that were put on hold", self.held.clone());
         registry.register("duplicates", "Sends answered with an earlier outcome", self.duplicates.clone());
         registry.register("refusals", "Requests that were refused", self.refusals.clone());
         let help = "Messages of one conversation that shared one append";

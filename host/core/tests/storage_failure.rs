@@ -103,6 +103,10 @@ impl Chain for Nobody {
         true
     }
 
+    fn rewrites(&self) -> bool {
+        false
+    }
+
     async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
@@ -148,6 +152,7 @@ impl House {
             },
             epoch: "test".into(),
             conversations: tables.clone(),
+            held: tables.clone(),
             account_tables: tables.clone(),
             plugin_tables: tables,
             accounts: accounts.clone(),

@@ -81,13 +81,20 @@ pub struct Reason {
     pub text: String,
 }
 
+impl Reason {
+    /// What people are shown: the text, or the code of a reason without one.
+    pub fn shown(&self) -> &str {
+        if self.text.is_empty() { &self.code } else { &self.text }
+    }
+}
+
 /// A hook that filters serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hook {
     /// Rewrites content.
     Normalise,
-    /// Allows or rejects it.
+    /// Allows, rejects or holds it.
     Moderation,
 }
 
@@ -111,6 +118,8 @@ pub enum Decision {
     Rewrite,
     /// Decision of moderation, or refusal of normalise.
     Reject,
+    /// Decision of moderation: a person is to look at it first.
+    Hold,
     /// It broke, or its answer broke a limit.
     Trap,
     /// It was cut.
@@ -126,6 +135,7 @@ impl Decision {
             Self::Allow => "allow",
             Self::Rewrite => "rewrite",
             Self::Reject => "reject",
+            Self::Hold => "hold",
             Self::Trap => "trap",
             Self::Deadline => "deadline",
             Self::Busy => "busy",
@@ -167,6 +177,15 @@ pub enum Judgement {
         /// Why.
         reason: Reason,
     },
+    /// A plugin wants a person to look at it first; none refused it.
+    Hold {
+        /// Which; the first, if several do.
+        plugin: String,
+        /// Why.
+        reason: Reason,
+        /// What may be numbered once a person has said so.
+        content: Content,
+    },
     /// A plugin that must be heard could not be; never let through.
     Failed {
         /// Which.
@@ -175,6 +194,8 @@ pub enum Judgement {
         hook: Hook,
         /// [`Decision::Trap`], [`Decision::Deadline`] or [`Decision::Busy`].
         how: Decision,
+        /// What is to be judged again, where it is to be held ([`crate::plugin::OnFailure`]); else it is refused.
+        held: Option<Content>,
     },
 }
 
@@ -186,6 +207,9 @@ pub trait Chain: Send + Sync {
 
     /// Whether any plugin serves a hook; where none does, `judge` is not called and costs nothing.
     fn is_empty(&self) -> bool;
+
+    /// Whether any plugin may change content: where none does, what is let through is what was handed in.
+    fn rewrites(&self) -> bool;
 
     /// Normalise, then moderation.
     async fn judge(&self, scene: &Scene, content: Content) -> (Judgement, Verdict);

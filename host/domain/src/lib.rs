@@ -20,6 +20,7 @@ pub mod user;
 pub mod conversation;
 pub mod message;
 pub mod revision;
+pub mod held;
 pub mod waist;
 pub mod tables;
 pub mod filter;

@@ -20,6 +20,17 @@ impl std::fmt::Debug for Digest {
     }
 }
 
+/// What becomes of a message that moderation could not judge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It is refused as temporary.
+    #[default]
+    Reject,
+    /// It is held, and judged again by itself.
+    Hold,
+}
+
 /// One version of a plugin with all that it was installed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
@@ -37,6 +48,8 @@ pub struct Release {
     pub hooks: Vec<Hook>,
     /// Lower runs first.
     pub priority: i32,
+    /// What becomes of a message that its moderation could not judge.
+    pub on_failure: OnFailure,
     /// When it was installed.
     pub installed_at: Ms,
 }
@@ -136,6 +149,8 @@ pub struct Status {
     pub hooks: Vec<Hook>,
     /// Lower runs first.
     pub priority: i32,
+    /// What becomes of a message that its moderation could not judge.
+    pub on_failure: OnFailure,
     /// Capabilities granted.
     pub grants: Vec<String>,
     /// The version that a rollback returns to.

@@ -4,6 +4,7 @@
 
 use crate::{
     conversation::{Head, Listed, Marks, Member, Meta, Rise},
+    held::{Held, Rejection, Settled},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
     plugin::{Composition, Roster},
@@ -255,6 +256,47 @@ pub trait Conversations: Send + Sync + 'static {
 
     /// Stores a higher bound.
     async fn raise_change_bound(&self, bound: Ms) -> Result<(), Error>;
+}
+
+/// The drafts on hold. A timer stands for each conversation that has any, from before they are stored.
+#[async_trait]
+pub trait HeldDrafts: Send + Sync + 'static {
+    /// Stores drafts of one conversation, all or none; [`Written::No`] where one of them is held already.
+    async fn hold(&self, held: &[Held]) -> Result<Written, Error>;
+
+    /// Says anew why a draft is on hold, and until when.
+    async fn hold_anew(&self, held: &Held) -> Result<(), Error>;
+
+    /// The drafts on hold in a conversation, in order of `place`.
+    async fn held(&self, conversation: ConversationId) -> Result<Vec<Held>, Error>;
+
+    /// Takes drafts off hold, and remembers those that were rejected for as long as a client id.
+    async fn settle(&self, conversation: ConversationId, settled: &[Settled], at: Ms) -> Result<(), Error>;
+
+    /// How a draft of that client id was rejected, if it was held.
+    async fn rejection(
+        &self,
+        conversation: ConversationId,
+        sender: UserId,
+        client: ClientId,
+    ) -> Result<Option<Rejection>, Error>;
+
+    /// The client ids of rejected drafts.
+    async fn rejected(&self, conversation: ConversationId) -> Result<Vec<(UserId, ClientId)>, Error>;
+
+    /// The conversations in which the user may have drafts on hold; perhaps one too many, never one too few.
+    async fn held_by(&self, user: UserId) -> Result<Vec<ConversationId>, Error>;
+
+    /// The timers up to `until`, first due first, up to `limit`.
+    async fn timers(&self, until: Ms, limit: usize) -> Result<Vec<(Ms, ConversationId)>, Error>;
+
+    /// Puts a timer in the place of another, or of none.
+    async fn move_timer(
+        &self,
+        conversation: ConversationId,
+        from: Option<Ms>,
+        to: Option<Ms>,
+    ) -> Result<(), Error>;
 }
 
 /// The installed plugins.

@@ -18,6 +18,7 @@ pub(crate) enum Answer {
     Allow,
     Rewrite { body: String, mentions: Vec<UserId> },
     Reject(Reason),
+    Hold(Reason),
 }
 
 /// Checks what `normalise` returned for `content`.
@@ -51,16 +52,11 @@ pub(crate) fn normalised(
 }
 
 /// Checks what `review` returned.
-///
-/// There are no held drafts yet. `hold` says that other people must not see this before someone looked at it, so the
-/// sender is refused with the plugin's reason: nothing slips through, and the sender hears why. To call it a failure
-/// would be untrue, and would make the client retry what will be held again.
 pub(crate) fn reviewed(verdict: moderation::Verdict) -> Result<Answer, String> {
     match verdict {
         moderation::Verdict::Allow => Ok(Answer::Allow),
-        moderation::Verdict::Reject(refusal) | moderation::Verdict::Hold(refusal) => {
-            reason(refusal).map(Answer::Reject)
-        }
+        moderation::Verdict::Reject(refusal) => reason(refusal).map(Answer::Reject),
+        moderation::Verdict::Hold(why) => reason(why).map(Answer::Hold),
     }
 }
 
@@ -129,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn what_should_be_held_is_refused() {
+    fn what_should_be_held_is_told_from_what_is_refused() {
         let held = reviewed(moderation::Verdict::Hold(refusal("unsure", "wait")));
         let reason = Reason { code: "unsure".into(), text: "wait".into() };
-        assert_eq!(held, Ok(Answer::Reject(reason)));
+        assert_eq!(held, Ok(Answer::Hold(reason)));
     }
 }

@@ -16,7 +16,7 @@ use godwit_domain::{
     filter::{Chain, Decision, Hook, Judgement, Reason, Scene, Step, Verdict},
     id::Generation,
     message::Content,
-    plugin::{Installation, Release},
+    plugin::{Installation, OnFailure, Release},
 };
 use std::{
     sync::Arc,
@@ -91,15 +91,24 @@ impl Snapshot {
                 (Decision::Rewrite, Next::Go)
             }
             Ok(Answer::Reject(reason)) => (Decision::Reject, Next::Stop(rejected(seat, reason))),
+            Ok(Answer::Hold(reason)) => {
+                // A later plugin may still refuse it.
+                pass.held.get_or_insert((place, reason));
+                (Decision::Hold, Next::Go)
+            }
             Err(Failure { how, why }) => {
                 let text = format!("host: {} of `{}`: {why}", how.name(), hook.name());
                 seat.private.log("error", &seat.release().version, &text);
                 let next = match hook {
                     // The text stays as it was; moderation sees it and decides.
                     Hook::Normalise => Next::Go,
-                    Hook::Moderation => {
-                        Next::Stop(Judgement::Failed { plugin: seat.id.to_string(), hook, how })
-                    }
+                    Hook::Moderation => match seat.release().on_failure {
+                        OnFailure::Reject => Next::Stop(failed(seat, hook, how, None)),
+                        OnFailure::Hold => {
+                            pass.failed.get_or_insert((place, hook, how));
+                            Next::Go
+                        }
+                    },
                 };
                 (how, next)
             }
@@ -117,6 +126,10 @@ struct Pass<'a> {
     content: Content,
     cpu_ms: u32,
     verdict: Verdict,
+    /// The first plugin that wants a person to look at it, and why.
+    held: Option<(u16, Reason)>,
+    /// The first failure for which it is to be held.
+    failed: Option<(u16, Hook, Decision)>,
 }
 
 impl Seat {
@@ -160,10 +173,15 @@ impl Chain for Snapshot {
         self.normalise.is_empty() && self.moderation.is_empty()
     }
 
+    fn rewrites(&self) -> bool {
+        !self.normalise.is_empty()
+    }
+
     async fn judge(&self, scene: &Scene, content: Content) -> (Judgement, Verdict) {
         let steps = Vec::with_capacity(self.normalise.len() + self.moderation.len());
         let verdict = Verdict { generation: self.generation, steps };
-        let mut pass = Pass { scene, told: Told::new(scene), content, cpu_ms: self.chain_cpu_ms, verdict };
+        let (told, cpu_ms) = (Told::new(scene), self.chain_cpu_ms);
+        let mut pass = Pass { scene, told, content, cpu_ms, verdict, held: None, failed: None };
         for (hook, places) in [(Hook::Normalise, &self.normalise), (Hook::Moderation, &self.moderation)] {
             for place in places {
                 if let Next::Stop(judgement) = self.ask(*place, hook, &mut pass).await {
@@ -171,12 +189,26 @@ impl Chain for Snapshot {
                 }
             }
         }
-        (Judgement::Allow(pass.content), pass.verdict)
+        let Pass { content, verdict, held, .. } = pass;
+        let seat = |place| &self.seats[usize::from(place)];
+        let judgement = match (pass.failed, held) {
+            // A person cannot stand in for a plugin that was not heard: it is asked again first.
+            (Some((place, hook, how)), _) => failed(seat(place), hook, how, Some(content)),
+            (None, Some((place, reason))) => {
+                Judgement::Hold { plugin: seat(place).id.to_string(), reason, content }
+            }
+            (None, None) => Judgement::Allow(content),
+        };
+        (judgement, verdict)
     }
 }
 
 fn rejected(seat: &Seat, reason: Reason) -> Judgement {
     Judgement::Reject { plugin: seat.id.to_string(), reason }
+}
+
+fn failed(seat: &Seat, hook: Hook, how: Decision, held: Option<Content>) -> Judgement {
+    Judgement::Failed { plugin: seat.id.to_string(), hook, how, held }
 }
 
 fn micros(took: Duration) -> u32 {

@@ -178,6 +178,7 @@ impl Live {
             grants,
             hooks: ready.checked.hooks.clone(),
             priority: ready.checked.manifest.priority,
+            on_failure: ready.checked.on_failure,
             installed_at: self.clock.now(),
         };
         let mut after = roster.clone();
@@ -235,6 +236,7 @@ impl Live {
                 digest: active.digest.to_string(),
                 hooks: active.hooks.clone(),
                 priority: active.priority,
+                on_failure: active.on_failure,
                 grants: active.grants.clone(),
                 previous: previous.as_ref().map(|release| release.version.clone()),
                 installed_at: active.installed_at,

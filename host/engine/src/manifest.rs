@@ -4,7 +4,7 @@
 //! all problems are told at once.
 
 use crate::options::{Options, kib};
-use godwit_domain::filter::Hook;
+use godwit_domain::{filter::Hook, plugin::OnFailure};
 use jsonschema::PatternOptions;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -91,6 +91,8 @@ pub(crate) enum Expect {
     Allow,
     /// `reject = { code = "…" }`.
     Reject(Code),
+    /// `hold = { code = "…" }`.
+    Hold(Code),
     /// `rewrite = { body = "…" }`.
     Rewrite(Body),
 }
@@ -121,6 +123,8 @@ fn just_true<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Error> 
 pub(crate) struct Checked {
     pub(crate) manifest: Manifest,
     pub(crate) hooks: Vec<Hook>,
+    /// What becomes of a message that could not be judged.
+    pub(crate) on_failure: OnFailure,
     /// Memory in MiB for each instance, within what the operator allows.
     pub(crate) memory_mib: u32,
     /// What the operator should know.
@@ -144,7 +148,7 @@ pub(crate) fn check(
     check_names(&manifest, id, &mut problems);
     let hooks = check_hooks(&manifest, &mut problems);
     check_capabilities(&manifest, grants, &mut problems);
-    check_failure(&manifest, &hooks, &mut problems, &mut warnings);
+    let on_failure = check_failure(&manifest, &hooks, &mut problems, &mut warnings);
 
     let asked = manifest.limits.memory_mib.unwrap_or(options.memory_mib).max(1);
     let memory_mib = asked.min(options.memory_mib_max);
@@ -163,7 +167,7 @@ pub(crate) fn check(
         }
     }
     match problems.is_empty() {
-        true => Ok(Checked { manifest, hooks, memory_mib, warnings }),
+        true => Ok(Checked { manifest, hooks, on_failure, memory_mib, warnings }),
         false => Err(problems),
     }
 }
@@ -234,23 +238,28 @@ fn check_failure(
     hooks: &[Hook],
     problems: &mut Vec<String>,
     warnings: &mut Vec<String>,
-) {
+) -> OnFailure {
+    let mut on_failure = OnFailure::default();
     for (hook, failure) in &manifest.failure {
         match failure {
             _ if hook != Hook::Moderation.name() => {
                 problems.push(format!("failure.{hook} cannot be chosen; only `moderation` can"));
             }
             _ if !hooks.contains(&Hook::Moderation) => {
-                problems.push("failure.moderation is given, but `moderation` is not among `hooks`".to_owned());
+                problems
+                    .push("failure.moderation is given, but `moderation` is not among `hooks`".to_owned());
             }
-            Failure::Hold | Failure::Allow => warnings.push(
-                "failure.moderation is not obeyed by this host yet: a message that could not be judged is refused \
-                 as temporary"
+            Failure::Hold => on_failure = OnFailure::Hold,
+            Failure::Reject => on_failure = OnFailure::Reject,
+            // It is about an open breaker alone, which this host does not have yet.
+            Failure::Allow => warnings.push(
+                "failure.moderation = \"allow\" is not obeyed by this host yet: a message that could not be \
+                 judged is refused as temporary"
                     .to_owned(),
             ),
-            Failure::Reject => {}
         }
     }
+    on_failure
 }
 
 /// Checks a configuration against the manifest's schema.
@@ -364,11 +373,25 @@ mod tests {
 
     #[test]
     fn a_clamp_and_advice_that_is_not_obeyed_are_told() {
-        let text = GOOD.replace("memory_mib = 32", "memory_mib = 3200").replace("\"reject\"\n", "\"hold\"\n");
+        let text =
+            GOOD.replace("memory_mib = 32", "memory_mib = 3200").replace("\"reject\"\n", "\"allow\"\n");
         let checked = check(&text, "wordfilter", &[], &Options::default()).unwrap();
         assert_eq!(checked.memory_mib, 64);
         let warnings = checked.warnings.join("\n");
         assert!(warnings.contains("clamped to 64") && warnings.contains("failure.moderation"), "{warnings}");
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_refused_unless_the_manifest_says_hold() {
+        let advice = |said: &str| {
+            let text = GOOD.replace("moderation = \"reject\"\n", said);
+            let checked = check(&text, "wordfilter", &[], &Options::default()).unwrap();
+            (checked.on_failure, checked.warnings.len())
+        };
+        assert_eq!(advice(""), (OnFailure::Reject, 0));
+        assert_eq!(advice("moderation = \"reject\"\n"), (OnFailure::Reject, 0));
+        assert_eq!(advice("moderation = \"hold\"\n"), (OnFailure::Hold, 0));
+        assert_eq!(advice("moderation = \"allow\"\n"), (OnFailure::Reject, 1));
     }
 
     #[test]

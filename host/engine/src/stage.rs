@@ -152,7 +152,8 @@ impl Stage {
         let (hook, body) = (test.hook.name(), &test.input.body);
         let met = match (&test.expect, &answer) {
             (Expect::Allow, Answer::Allow) => true,
-            (Expect::Reject(expected), Answer::Reject(reason)) => expected.code == reason.code,
+            (Expect::Reject(expected), Answer::Reject(reason))
+            | (Expect::Hold(expected), Answer::Hold(reason)) => expected.code == reason.code,
             (Expect::Rewrite(expected), Answer::Rewrite { body, .. }) => expected.body == *body,
             _ => false,
         };

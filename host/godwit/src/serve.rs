@@ -144,6 +144,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         },
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
+        held: tables.clone(),
         account_tables: tables.clone(),
         changes: Changes::start(clock.clone(), tables.clone()).await?,
         resume: settings.resume.clone(),

@@ -77,6 +77,15 @@ codes! {
     Internal = "internal", true, 500;
 }
 
+impl std::str::FromStr for Code {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let code = Self::ALL.iter().copied().find(|code| code.as_str() == text);
+        code.ok_or_else(|| format!("no error code is `{text}`"))
+    }
+}
+
 impl Serialize for Code {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())

@@ -1,7 +1,9 @@
 //! Objects as clients see them. They borrow from the domain, so that a frame is written without copying it first.
 
+mod held;
 mod revision;
 
+pub use held::{Held, HeldDraft, Hold, OnHold, Verdict};
 pub use revision::{Head, Hidden, Revision};
 
 use godwit_domain::{
@@ -270,8 +272,8 @@ pub struct Connected<'a> {
     pub conversations: Vec<Conversation<'a>>,
     /// All contacts.
     pub contacts: [(); 0],
-    /// Drafts on hold.
-    pub held: [(); 0],
+    /// The user's drafts on hold.
+    pub held: Vec<Held>,
     /// Where `sync` goes on, if there is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

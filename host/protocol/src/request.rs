@@ -110,6 +110,12 @@ requests! {
     SetRole(SetRole) = "set_role";
     /// What the conversation is.
     Update(Update) = "update";
+    /// Drafts on hold.
+    Held(Held) = "held";
+    /// A draft on hold is to be numbered.
+    Release(Release) = "release";
+    /// A draft on hold is not to be.
+    Reject(Reject) = "reject";
     /// Other people.
     Users(Users) = "users";
 }

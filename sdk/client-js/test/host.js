@@ -41,10 +41,13 @@ class Host {
   #conversations = new Map();
   #sessions = new Set();
   #httpSessions = new Map();
+  #held = new Map();
   #clock = 0;
 
   /** Says why a body is refused: `{code, text}` or nothing. */
   moderate = () => null;
+  /** Says why a body is held, or nothing; `decide` says what becomes of it. */
+  hold = () => null;
   /** Rewrites a body. */
   normalise = (body) => body;
   /** What befalls the coming requests of a name, one each: an error, `drop` (the socket goes) or `silence` (no answer). */
@@ -331,7 +334,7 @@ class Host {
     Object.assign(session, { user: user.id, login });
     this.#sessions.add(session);
     const { conversations } = this.conversations(session, { limit: window });
-    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, contacts: [], held: [] };
+    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, contacts: [], held: this.#heldBy(user.id) };
   }
 
   users(session, { query, ids }) {
@@ -387,6 +390,13 @@ class Host {
     if (Buffer.byteLength(body) > this.hello.max_body_bytes) this.#refuse("too_large", `the body has ${Buffer.byteLength(body)} bytes, at most ${this.hello.max_body_bytes} are allowed`, { field: "body" });
     const reason = this.moderate(body);
     if (reason) this.#refuse("moderated", reason.text, { field: reason.code });
+    const decided = this.#held.get(client_id)?.decided;
+    if (decided === false) this.#refuse("moderated", "not here");
+    const held = decided ? null : this.#held.get(client_id)?.reason ?? this.hold(body);
+    if (held) {
+      this.#held.set(client_id, { user: session.user, conversation: conversation.id, body, reason: held });
+      return { conversation: conversation.id, held: { reason: held, until: Date.now() + 60_000 } };
+    }
     const message = { conversation: conversation.id, seq: messages.length + 1, sender: session.user, sent_at: this.#tick(), kind: "text", body: this.normalise(body) };
     const marks = members.get(session.user);
     for (const mark of ["read_seq", "received_seq"]) if (marks[mark] === messages.length) marks[mark] = message.seq;
@@ -399,6 +409,24 @@ class Host {
       if (!this.lostPushes.has(message.seq)) later(member, { message: { ...message, ...own } }, session);
     }
     return answer;
+  }
+
+  /** Releases what is held, or rejects it; `told` says whether its sender hears of it at once. */
+  decide(body, released, told = true) {
+    const [client_id, held] = [...this.#held].find(([, held]) => held.body === body);
+    const { user, conversation } = held;
+    held.decided = released;
+    const pushes = [];
+    const later = (member, push) => pushes.push([member, push]);
+    const sent = released ? this.send({ user }, { conversation, client_id, body }, later) : { rejected: "not here" };
+    if (!told) return;
+    for (const [member, push] of pushes) this.#tell(member, push);
+    this.#tell(user, { verdict: { ...sent, conversation, client_id } });
+  }
+
+  #heldBy(user) {
+    const mine = [...this.#held].filter(([, held]) => held.user === user && held.decided === undefined);
+    return mine.map(([client_id, { conversation, reason }]) => ({ conversation, client_id, reason, since: 0, until: 1 }));
   }
 
   history(session, { conversation: id, after_seq, before_seq, limit = 50 }) {

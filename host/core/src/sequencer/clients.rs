@@ -21,6 +21,8 @@ pub const LOOK_BACK_MS: u64 = 20 * 60 * 1000;
 pub struct Filter {
     /// Oldest first.
     buckets: VecDeque<Bucket>,
+    /// Of drafts that were on hold and rejected.
+    rejected: HashSet<u32>,
     hasher: RandomState,
 }
 
@@ -36,7 +38,7 @@ struct Bucket {
 impl Filter {
     /// The filter of a conversation in which nothing was sent.
     pub fn empty() -> Self {
-        Self { buckets: VecDeque::new(), hasher: RandomState::new() }
+        Self { buckets: VecDeque::new(), rejected: HashSet::new(), hasher: RandomState::new() }
     }
 
     /// The filter of what storage found, newest bucket first; `end` tells the last number of a number's bucket.
@@ -57,9 +59,12 @@ impl Filter {
 
     /// Whether the id may have been used; `false` is certain.
     pub fn may_contain(&self, user: UserId, client: ClientId, made_at: Ms) -> bool {
+        let hash = self.hash(user, client);
+        if self.rejected.contains(&hash) {
+            return true;
+        }
         let Some(oldest) = self.buckets.front() else { return false };
         let covered = oldest.is_first || oldest.opened_at <= made_at.minus(LOOK_BACK_MS);
-        let hash = self.hash(user, client);
         !covered || self.buckets.iter().any(|bucket| bucket.hashes.contains(&hash))
     }
 
@@ -77,6 +82,12 @@ impl Filter {
         if let Some(newest) = self.buckets.back_mut() {
             newest.hashes.insert(hash);
         }
+    }
+
+    /// Notes an id whose draft was rejected after it was on hold.
+    pub fn insert_rejected(&mut self, user: UserId, client: ClientId) {
+        let hash = self.hash(user, client);
+        self.rejected.insert(hash);
     }
 
     fn hash(&self, user: UserId, client: ClientId) -> u32 {
@@ -98,6 +109,8 @@ mod tests {
         assert!(filter.may_contain(user, client, now));
         assert!(!filter.may_contain(user, ClientId::from_u128(3), now));
         assert!(!filter.may_contain(UserId::from_u128(9), client, now));
+        filter.insert_rejected(user, ClientId::from_u128(3));
+        assert!(filter.may_contain(user, ClientId::from_u128(3), now));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Pure: it decides and changes memory; what is durable is the shard's to arrange.
 
-use super::{Draft, card::Card, clients::Filter, visible::Visible};
+use super::{Draft, card::Card, clients::Filter, holdings::Holdings, visible::Visible};
 use godwit_domain::{
     conversation::{Head, Kind, Marks, Member, Meta, Rise, Role},
     id::{ClientId, Seq, UserId},
@@ -38,6 +38,8 @@ pub struct State {
     pub last: Option<Arc<Message>>,
     /// Client ids that may have been used; read on the first send.
     pub clients: Option<Filter>,
+    /// Drafts on hold.
+    pub held: Holdings,
     /// What each sender's newest accepted message is called: what `after` names, mostly.
     newest: HashMap<UserId, ClientId>,
 }
@@ -146,6 +148,7 @@ impl State {
             rising: HashMap::new(),
             last: None,
             clients: None,
+            held: Holdings::default(),
             newest: HashMap::new(),
         };
         for message in &tail {

@@ -7,11 +7,14 @@
 
 mod shard;
 mod slot;
+mod gather;
 mod conversation;
 mod visible;
 mod decide;
 mod revise;
 mod change;
+mod holdings;
+mod hold;
 mod clients;
 mod storage;
 mod publish;
@@ -20,6 +23,7 @@ mod card;
 pub use card::{Card, Cards};
 pub use conversation::{Receipts, Standing, View};
 pub use decide::Wish;
+pub use hold::{UNHEARD, unheard};
 pub use revise::Deed;
 pub use storage::{direct, newcomer, unknown_user};
 pub use visible::Visible;
@@ -27,14 +31,18 @@ pub use visible::Visible;
 use crate::{changes::Changes, limits, metrics::Metrics, outbox::Reply, person::Judging, registry::Router};
 use godwit_domain::{
     conversation::{Member, Meta},
-    filter::Verdict,
+    filter::{Filters, Verdict},
+    held::{Held, Why},
     id::{ClientId, ConversationId, Seq, SessionId, UserId},
     message::Content,
     tables,
-    time::Clock,
+    time::{Clock, Ms},
     user::User,
 };
-use godwit_protocol::error::{Code, Error};
+use godwit_protocol::{
+    error::{Code, Error},
+    object,
+};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -49,6 +57,10 @@ const COMMANDS_MAX: usize = 4096;
 pub struct Ports {
     /// Streams, members, marks.
     pub conversations: Arc<dyn tables::Conversations>,
+    /// Drafts on hold.
+    pub held: Arc<dyn tables::HeldDrafts>,
+    /// What judges them again.
+    pub filters: Arc<dyn Filters>,
     /// Whom a direct conversation may be opened with.
     pub accounts: Arc<dyn tables::Accounts>,
     /// Where shards lay out what filters are told.
@@ -73,12 +85,14 @@ pub struct Draft {
     pub to: Option<UserId>,
     /// Who.
     pub sender: Arc<User>,
-    /// From which session.
-    pub session: SessionId,
+    /// From which session; `None` where it was on hold.
+    pub session: Option<SessionId>,
     /// What the client calls it: of version 7, within its time.
     pub client_id: ClientId,
     /// What, as the filters left it.
     pub content: Content,
+    /// What was sent, where that may be something else: a draft that is held is judged afresh from it.
+    pub sent: Option<Box<Content>>,
     /// Of the content as it was sent.
     pub content_hash: u64,
     /// The sender's message that must have been accepted before.
@@ -88,10 +102,70 @@ pub struct Draft {
     /// Why it takes no number. It goes through the shard all the same: a repeat of what was accepted gets its first
     /// answer, and replies keep their order.
     pub refusal: Option<Error>,
+    /// Why it is to be held.
+    pub doubt: Option<Doubt>,
     /// Who waits.
-    pub reply: Reply,
+    pub waiter: Waiter,
     /// Ends with the answer.
     pub judging: Option<Judging>,
+}
+
+/// Why the filters want a draft to be held.
+pub struct Doubt {
+    /// [`Why::Decided`] or [`Why::Failed`].
+    pub why: Why,
+    /// The same for the sender.
+    pub reason: String,
+}
+
+/// Who waits for what becomes of a draft.
+pub enum Waiter {
+    /// The session that sent it.
+    Sender(Reply),
+    /// It was on hold: whoever released it, unless its turn came by itself.
+    Releaser(Option<Answer<object::Sent>>),
+}
+
+impl Waiter {
+    /// Whether the draft was on hold.
+    fn is_release(&self) -> bool {
+        matches!(self, Self::Releaser(_))
+    }
+
+    /// It has its number.
+    fn ok(self, sent: &object::Sent) {
+        match self {
+            Self::Sender(reply) => reply.ok(sent),
+            // Who asked may have given up.
+            Self::Releaser(answer) => answer.into_iter().for_each(|answer| drop(answer.send(Ok(*sent)))),
+        }
+    }
+
+    /// It is on hold.
+    fn held(self, on_hold: &object::OnHold) {
+        if let Self::Sender(reply) = self {
+            reply.ok(on_hold);
+        }
+    }
+
+    /// It has no number.
+    fn error(self, error: &Error) {
+        match self {
+            Self::Sender(reply) => reply.error(error),
+            Self::Releaser(answer) => {
+                answer.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))));
+            }
+        }
+    }
+}
+
+/// Who asks about drafts on hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A user, as far as they may.
+    User(UserId),
+    /// An operator.
+    Operator,
 }
 
 /// A mark that wants to rise.
@@ -170,6 +244,19 @@ enum Command {
         sender: Option<UserId>,
         answer: Answer<Receipts>,
     },
+    /// What is to become of a draft on hold.
+    Moderate(Box<hold::Moderation>),
+    /// A draft on hold was judged again.
+    Asked(Box<hold::Asked>),
+    Held {
+        query: hold::HeldQuery,
+        answer: Answer<Vec<Held>>,
+    },
+    /// The time of a draft on hold has come.
+    Due {
+        conversation: ConversationId,
+        answer: Answer<Option<Ms>>,
+    },
     Change(Box<Ask>),
     /// A change of which storage has said that its client id is new.
     New(Box<Ask>),
@@ -200,7 +287,11 @@ impl Command {
             Self::Mark(mark) => Some(mark.conversation),
             Self::View { conversation, .. }
             | Self::Members { conversation, .. }
-            | Self::Receipts { conversation, .. } => Some(*conversation),
+            | Self::Receipts { conversation, .. }
+            | Self::Due { conversation, .. } => Some(*conversation),
+            Self::Moderate(moderation) => Some(moderation.conversation),
+            Self::Asked(asked) => Some(asked.conversation),
+            Self::Held { query, .. } => Some(query.conversation),
             Self::Change(ask) | Self::New(ask) => Some(ask.conversation),
             Self::Open { opening, .. } => Some(opening.meta.id),
             Self::Settle { .. } => None,
@@ -301,6 +392,73 @@ impl Handle {
         sender: Option<UserId>,
     ) -> Result<Receipts, Error> {
         self.ask(conversation, |answer| Command::Receipts { conversation, user, seq, sender, answer }).await
+    }
+
+    /// Drafts on hold after `after`, in order: all of them to who may decide, else one's own.
+    ///
+    /// # Errors
+    /// `not_found`, `not_member`, or that of the store.
+    pub async fn held(
+        &self,
+        conversation: ConversationId,
+        by: By,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Held>, Error> {
+        let query = hold::HeldQuery { conversation, by, own: false, after, limit };
+        self.ask(conversation, |answer| Command::Held { query, answer }).await
+    }
+
+    /// The user's own drafts on hold there, those of who left included.
+    ///
+    /// # Errors
+    /// `not_found`, or that of the store.
+    pub async fn own_held(&self, conversation: ConversationId, user: UserId) -> Result<Vec<Held>, Error> {
+        let query =
+            hold::HeldQuery { conversation, by: By::User(user), own: true, after: 0, limit: usize::MAX };
+        self.ask(conversation, |answer| Command::Held { query, answer }).await
+    }
+
+    /// Has a draft on hold numbered, unless the present plugins refuse it.
+    ///
+    /// # Errors
+    /// `forbidden`, `not_found`; `conflict` where another one comes first; that with which it was rejected; or that
+    /// of the store.
+    pub async fn release(
+        &self,
+        conversation: ConversationId,
+        sender: UserId,
+        client_id: ClientId,
+        by: By,
+    ) -> Result<object::Sent, Error> {
+        let moderation = |act| hold::Moderation { conversation, sender, client_id, by, act };
+        let command = |answer| Command::Moderate(Box::new(moderation(hold::Act::Release(answer))));
+        self.ask(conversation, command).await
+    }
+
+    /// Rejects a draft on hold, and those that come after it.
+    ///
+    /// # Errors
+    /// `forbidden`, `not_found`, or that of the store.
+    pub async fn reject(
+        &self,
+        conversation: ConversationId,
+        sender: UserId,
+        client_id: ClientId,
+        by: By,
+        reason: String,
+    ) -> Result<(), Error> {
+        let moderation = |act| hold::Moderation { conversation, sender, client_id, by, act };
+        let command = |answer| Command::Moderate(Box::new(moderation(hold::Act::Reject { reason, answer })));
+        self.ask(conversation, command).await
+    }
+
+    /// Does what is due about the drafts on hold there; when that is next.
+    ///
+    /// # Errors
+    /// `not_found`, or that of the store.
+    pub async fn due(&self, conversation: ConversationId) -> Result<Option<Ms>, Error> {
+        self.ask(conversation, |answer| Command::Due { conversation, answer }).await
     }
 
     /// Waits until everything that was handed in before is durable and answered, and marks are stored.

@@ -23,15 +23,26 @@ use serde::Serialize;
 use std::collections::HashMap;
 
 /// A message that got its number.
-pub fn message(state: &State, message: &Message, from: SessionId, ports: &Ports) {
+pub fn message(state: &State, message: &Message, from: Option<SessionId>, ports: &Ports) {
     let frame = |own| Bytes::from(encode::push("message", &object::Message::new(message, own)));
-    let own_devices = ports.router.reaches(message.sender, Some(from));
+    let own_devices = ports.router.reaches(message.sender, from);
     ports.router.route(Push {
         audience: &state.audience,
         frame: frame(false),
         own: own_devices.then(|| (message.sender, frame(true))),
-        except: Some(from),
+        except: from,
         at: Some(At { head: head(state), seq: Some(message.seq) }),
+    });
+}
+
+/// What became of a draft on hold: told to its sender's devices.
+pub fn verdict(sender: UserId, verdict: &object::Verdict<'_>, ports: &Ports) {
+    ports.router.route(Push {
+        audience: &[sender],
+        frame: encode::push("verdict", verdict).into(),
+        own: None,
+        except: None,
+        at: None,
     });
 }
 

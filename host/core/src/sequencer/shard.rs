@@ -9,10 +9,11 @@ use super::{
     change::Tried,
     clients::Filter,
     conversation::State,
+    hold::{Asked, Settling},
     publish,
     revise::Permitted,
     slot::{Batch, Entry, Slot},
-    storage::Opened,
+    storage::{Known, Opened},
 };
 use crate::changes::Stamp;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -20,7 +21,7 @@ use godwit_domain::{
     conversation::Rise,
     id::{ConversationId, Rev},
     message::Accepted,
-    tables::Appended,
+    tables::{Appended, Written},
     waist,
 };
 use godwit_protocol::error::{Code, Error};
@@ -42,9 +43,14 @@ pub enum Done {
     Loaded(ConversationId, Result<Option<State>, waist::Error>),
     Opened(ConversationId, Result<Option<Opened>, Error>),
     Clients(ConversationId, Result<Filter, waist::Error>),
-    LookedUp(ConversationId, Result<Option<Accepted>, waist::Error>),
+    LookedUp(ConversationId, Result<Option<Known>, waist::Error>),
     LookedUpAfter(ConversationId, Result<Option<Accepted>, waist::Error>),
     Appended(Vec<(Batch, Appended)>),
+    Held(Batch, Result<Written, waist::Error>),
+    HeldAnew(ConversationId, Result<(), waist::Error>),
+    Asked(Box<Asked>),
+    Settled(Box<Settling>, Result<(), waist::Error>),
+    Forgotten(Result<(), waist::Error>),
     Known(Box<Ask>, Result<Option<Rev>, waist::Error>),
     Unplanned(ConversationId, Vec<Permitted>, waist::Error),
     Changed(Box<Tried>),
@@ -142,7 +148,8 @@ impl Shard {
             return;
         };
         let slot = self.slots.get_or_insert_mut(conversation, Slot::default);
-        if slot.waiting.len() >= WAITING_MAX {
+        // What the shard itself has asked for must come through: it is waited for.
+        if slot.waiting.len() >= WAITING_MAX && !matches!(command, Command::Asked(_)) {
             let text = format!("more than {WAITING_MAX} requests wait for this conversation");
             return refuse(command, Error::new(Code::Unavailable, text));
         }
@@ -255,6 +262,27 @@ impl Shard {
             }
             Done::LookedUpAfter(conversation, result) => {
                 self.with_slot(conversation, |slot, ports| slot.looked_up_after(result, ports));
+            }
+            Done::Held(batch, result) => {
+                let conversation = batch.conversation;
+                self.with_slot(conversation, |slot, ports| slot.held_stored(batch, result, ports));
+                self.note(conversation);
+            }
+            Done::HeldAnew(conversation, result) => {
+                self.with_slot(conversation, |slot, ports| slot.held_anew(result, ports));
+                self.note(conversation);
+            }
+            // Its conversation went on meanwhile.
+            Done::Asked(asked) => self.accept(Command::Asked(asked)),
+            Done::Settled(settling, result) => {
+                let conversation = settling.conversation;
+                self.with_slot(conversation, |slot, ports| slot.rejected(*settling, result, ports));
+                self.note(conversation);
+            }
+            Done::Forgotten(Ok(())) => {}
+            Done::Forgotten(Err(error)) => {
+                tracing::warn!(%error, "drafts that were accepted still stand as held; the next load removes them");
+                self.ports.metrics.store_failures.inc();
             }
             Done::Known(ask, result) => {
                 self.with_slot(ask.conversation, |slot, ports| slot.known(ask, result, ports));
@@ -398,10 +426,16 @@ impl Shard {
 /// Answers a command with an error.
 pub fn refuse(command: Command, error: Error) {
     match command {
-        Command::Send(draft) | Command::Fresh(draft) => draft.reply.error(&error),
+        Command::Send(draft) | Command::Fresh(draft) => draft.waiter.error(&error),
         Command::Mark(mark) => mark.reply.error(&error),
         Command::View { answer, .. } | Command::Open { answer, .. } => drop(answer.send(Err(error))),
         Command::Members { answer, .. } => drop(answer.send(Err(error))),
+        Command::Moderate(moderation) => moderation.refuse(error),
+        Command::Asked(asked) => {
+            asked.by.into_iter().for_each(|answer| drop(answer.send(Err(error.clone()))))
+        }
+        Command::Held { answer, .. } => drop(answer.send(Err(error))),
+        Command::Due { answer, .. } => drop(answer.send(Err(error))),
         Command::Receipts { answer, .. } => drop(answer.send(Err(error))),
         Command::Change(ask) | Command::New(ask) => ask.reply.error(&error),
         Command::Settle { .. } => {}
@@ -412,8 +446,10 @@ pub fn refuse(command: Command, error: Error) {
 pub fn refuse_batch(batch: Batch, error: &Error) {
     for entry in batch.entries {
         match entry {
-            Entry::Accept { draft, .. } => draft.reply.error(error),
-            Entry::Refuse { draft, error } => draft.reply.error(&error),
+            Entry::Accept { draft, .. } => draft.waiter.error(error),
+            Entry::Refuse { draft, error } => draft.waiter.error(&error),
+            // It was on hold before.
+            Entry::Held { draft, on_hold } => draft.waiter.held(&on_hold),
         }
     }
 }

@@ -7,16 +7,18 @@ use super::{
     Command, Draft, Mark, Ports,
     clients::Filter,
     conversation::{State, refers},
+    gather::{Stop, gather, reused},
     publish,
     shard::{Done, Raising, Turn, refuse, refuse_batch},
-    storage::{self, Opened},
+    storage::{self, Known, Opened},
 };
 use crate::changes::Stamp;
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
     conversation::Marks,
+    held::Held,
     id::{ConversationId, UserId},
-    message::{Accepted, Content, Message},
+    message::{Accepted, Message},
     tables::{Append, Appended},
     time::Ms,
     waist,
@@ -26,9 +28,6 @@ use godwit_protocol::{
     object,
 };
 use std::{collections::VecDeque, sync::Arc};
-
-/// Messages that one append may carry.
-const BATCH_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Default)]
@@ -50,6 +49,8 @@ pub struct Batch {
     pub conversation: ConversationId,
     /// What is appended; taken when that begins.
     pub append: Option<Append>,
+    /// What is put on hold; taken when that begins. A batch has these or an append.
+    pub holds: Vec<Held>,
     /// In the order of arrival.
     pub entries: Vec<Entry>,
     /// Held until what was appended has been told.
@@ -60,18 +61,14 @@ pub struct Batch {
 pub enum Entry {
     Accept { draft: Box<Draft>, message: Arc<Message> },
     Refuse { draft: Box<Draft>, error: Error },
+    Held { draft: Box<Draft>, on_hold: object::OnHold },
 }
 
-/// Why gathering stops at a draft.
-enum Stop {
-    /// The batch is as large as it may be.
-    Full,
-    /// The client ids of the conversation must be read.
-    Clients,
-    /// Storage must say what this client id was answered.
-    LookUp,
-    /// Storage must say whether what `after` names was accepted.
-    LookUpAfter,
+impl Batch {
+    /// Whether it has to be durable before anything else begins.
+    fn is_begun(&self) -> bool {
+        self.append.is_some() || !self.holds.is_empty()
+    }
 }
 
 impl Slot {
@@ -91,7 +88,9 @@ impl Slot {
         if self.busy {
             return;
         }
-        let mut batch = Batch { conversation, append: None, entries: Vec::new(), stamp: None };
+        self.tend(conversation, turn);
+        let mut batch =
+            Batch { conversation, append: None, holds: Vec::new(), entries: Vec::new(), stamp: None };
         while let Some(command) = self.waiting.pop_front() {
             let Some(state) = &mut self.state else {
                 self.waiting.push_front(command);
@@ -131,9 +130,35 @@ impl Slot {
                 Command::Receipts { user, seq, sender, answer, .. } => {
                     drop(answer.send(state.member(user).map(|_| state.receipts(seq, sender))));
                 }
-                Command::Change(_) | Command::New(_) if batch.append.is_some() => {
+                Command::Change(_)
+                | Command::New(_)
+                | Command::Moderate(_)
+                | Command::Asked(_)
+                | Command::Held { .. }
+                | Command::Due { .. }
+                    if batch.is_begun() =>
+                {
                     self.waiting.push_front(command);
                     break;
+                }
+                Command::Held { query, answer } => self.list_held(&query, answer),
+                Command::Moderate(moderation) => {
+                    self.moderate(*moderation, turn);
+                    if self.busy {
+                        break;
+                    }
+                }
+                Command::Asked(asked) => {
+                    self.asked(*asked, turn);
+                    if self.busy {
+                        break;
+                    }
+                }
+                Command::Due { answer, .. } => {
+                    self.due(answer, turn);
+                    if self.busy {
+                        break;
+                    }
                 }
                 Command::Change(ask) => {
                     self.change(ask, false, turn);
@@ -153,12 +178,14 @@ impl Slot {
         if batch.append.is_some() {
             self.busy = true;
             turn.appends.push(batch);
+        } else if !batch.holds.is_empty() {
+            self.store_held(batch, turn);
         } else {
             // Nothing before these waits for storage: they are answered at once.
-            batch.entries.into_iter().for_each(|entry| {
-                if let Entry::Refuse { draft, error } = entry {
-                    draft.reply.error(&error);
-                }
+            batch.entries.into_iter().for_each(|entry| match entry {
+                Entry::Refuse { draft, error } => draft.waiter.error(&error),
+                Entry::Held { draft, on_hold } => draft.waiter.held(&on_hold),
+                Entry::Accept { .. } => {}
             });
         }
     }
@@ -166,7 +193,7 @@ impl Slot {
     /// Asks storage for what the first waiting draft needs, unless a batch has to be committed before.
     fn stop(&mut self, conversation: ConversationId, stop: Stop, batch: &Batch, turn: &Turn<'_>) {
         let Some(state) = &self.state else { return };
-        if batch.append.is_some() {
+        if batch.is_begun() {
             return;
         }
         let (ports, head) = (turn.ports.clone(), state.head);
@@ -196,7 +223,7 @@ impl Slot {
                 let (sender, client) = (draft.sender.id, draft.client_id);
                 self.busy = true;
                 let work = async move {
-                    let found = storage::accepted(&ports, conversation, head, sender, client).await;
+                    let found = storage::known(&ports, conversation, head, sender, client).await;
                     Done::LookedUp(conversation, found)
                 };
                 turn.work.push(work.boxed());
@@ -317,7 +344,7 @@ impl Slot {
     }
 
     /// Storage has said what the first draft's client id was answered.
-    pub fn looked_up(&mut self, result: Result<Option<Accepted>, waist::Error>, ports: &Ports) {
+    pub fn looked_up(&mut self, result: Result<Option<Known>, waist::Error>, ports: &Ports) {
         let draft = match self.waiting.pop_front() {
             Some(Command::Send(draft)) => draft,
             Some(other) => return self.waiting.push_front(other),
@@ -325,23 +352,25 @@ impl Slot {
         };
         match result {
             Ok(None) => self.waiting.push_front(Command::Fresh(draft)),
-            Ok(Some(accepted)) if accepted.content_hash == draft.content_hash => {
+            Ok(Some(Known::Rejected(rejection))) if rejection.content_hash == draft.content_hash => {
                 ports.metrics.duplicates.inc();
-                draft.reply.ok(&object::Sent {
+                let code = rejection.code.parse().unwrap_or(Code::Moderated);
+                draft.waiter.error(&Error { field: rejection.field, ..Error::new(code, rejection.text) });
+            }
+            Ok(Some(Known::Accepted(accepted))) if accepted.content_hash == draft.content_hash => {
+                ports.metrics.duplicates.inc();
+                draft.waiter.ok(&object::Sent {
                     conversation: draft.conversation,
                     seq: accepted.seq,
                     sent_at: accepted.sent_at,
                     duplicate: true,
                 });
             }
-            Ok(Some(_)) => {
-                let text = "this client_id was used for another message";
-                draft.reply.error(&Error::new(Code::ClientIdReused, text).field("client_id"));
-            }
+            Ok(Some(_)) => draft.waiter.error(&reused()),
             Err(error) => {
                 ports.metrics.store_failures.inc();
                 tracing::error!(%error, conversation = %draft.conversation, "a client id could not be looked up");
-                draft.reply.error(&error.into());
+                draft.waiter.error(&error.into());
             }
         }
     }
@@ -362,7 +391,7 @@ impl Slot {
             Err(error) => {
                 ports.metrics.store_failures.inc();
                 tracing::error!(%error, conversation = %draft.conversation, "a client id could not be looked up");
-                draft.reply.error(&error.into());
+                draft.waiter.error(&error.into());
             }
         }
     }
@@ -375,7 +404,8 @@ impl Slot {
                 for entry in batch.entries {
                     match entry {
                         Entry::Accept { draft, message } => self.accepted(*draft, message, changed_at, ports),
-                        Entry::Refuse { draft, error } => draft.reply.error(&error),
+                        Entry::Refuse { draft, error } => draft.waiter.error(&error),
+                        Entry::Held { draft, on_hold } => draft.waiter.held(&on_hold),
                     }
                 }
             }
@@ -384,6 +414,13 @@ impl Slot {
                 self.state = None;
                 for entry in batch.entries.into_iter().rev() {
                     let draft = match entry {
+                        // It is still on hold, and found there again.
+                        Entry::Accept { draft, .. } if draft.waiter.is_release() => {
+                            let text = "the conversation is read anew; try again";
+                            draft.waiter.error(&Error::new(Code::Unavailable, text));
+                            continue;
+                        }
+                        Entry::Held { draft, .. } => draft,
                         Entry::Accept { mut draft, message } => {
                             draft.content = message.content.clone();
                             draft.verdict = message.verdict.clone();
@@ -416,11 +453,25 @@ impl Slot {
     fn accepted(&mut self, draft: Draft, message: Arc<Message>, changed_at: Ms, ports: &Ports) {
         ports.metrics.messages.inc();
         let (conversation, seq, sent_at) = (message.conversation, message.seq, message.sent_at);
-        draft.reply.ok(&object::Sent { conversation, seq, sent_at, duplicate: false });
-        if let Some(state) = &mut self.state {
-            state.sent(message.clone(), changed_at);
-            publish::message(state, &message, draft.session, ports);
+        let sent = object::Sent { conversation, seq, sent_at, duplicate: false };
+        let (sender, client_id, is_release) = (message.sender, message.client_id, draft.waiter.is_release());
+        if !is_release {
+            draft.waiter.ok(&sent);
+            if let Some(state) = &mut self.state {
+                state.sent(message.clone(), changed_at);
+                publish::message(state, &message, draft.session, ports);
+            }
+            return;
         }
+        if let Some(state) = &mut self.state {
+            state.held.accept(sender, client_id);
+            state.sent(message.clone(), changed_at);
+            publish::message(state, &message, None, ports);
+            let (seq, sent_at) = (Some(seq), Some(sent_at));
+            let verdict = object::Verdict { conversation, client_id, seq, sent_at, rejected: None };
+            publish::verdict(sender, &verdict, ports);
+        }
+        draft.waiter.ok(&sent);
     }
 
     /// Storage cannot serve this conversation: everyone who waits is told so, but for those who only look at one that
@@ -439,76 +490,6 @@ impl Slot {
             }
         }
     }
-}
-
-/// Gives the draft its number within the batch, or its refusal its place.
-fn gather(
-    state: &mut State,
-    mut draft: Box<Draft>,
-    check: bool,
-    batch: &mut Batch,
-    turn: &mut Turn<'_>,
-) -> Result<(), (Box<Draft>, Stop)> {
-    let made_at = draft.client_id.made_at().unwrap_or_default();
-    let now = turn.ports.clock.now();
-    let (head, next_sent_at, allowed) = (state.head, state.next_sent_at(now), state.may_send(&draft));
-    let newest = draft.after.is_some_and(|after| state.is_newest(draft.sender.id, after));
-    let Some(clients) = &mut state.clients else { return Err((draft, Stop::Clients)) };
-    if check && clients.may_contain(draft.sender.id, draft.client_id, made_at) {
-        return Err((draft, Stop::LookUp));
-    }
-    let gathered = batch.append.as_ref().map_or(&[][..], |append| &append.messages);
-    let refers_to = draft.content.reply_to.max(draft.content.thread);
-    if !gathered.is_empty() && refers_to.is_some_and(|seq| seq > head.last_seq) {
-        // What it refers to may be among those: that is known when they are durable.
-        return Err((draft, Stop::Full));
-    }
-    // Whoever may not send learns nothing of what was accepted here.
-    if let Some(after) = draft.after.filter(|_| draft.refusal.is_none() && allowed.is_ok()) {
-        let sender = draft.sender.id;
-        let here =
-            |(message, _): &(Arc<Message>, u64)| message.sender == sender && message.client_id == after;
-        if !newest && !gathered.iter().any(here) {
-            if clients.may_contain(sender, after, after.made_at().unwrap_or_default()) {
-                return Err((draft, Stop::LookUpAfter));
-            }
-            draft.refusal = Some(out_of_turn());
-        }
-    }
-    let refusal = draft.refusal.take();
-    if let Some(error) = refusal.or(allowed.err()) {
-        batch.entries.push(Entry::Refuse { draft, error });
-        return Ok(());
-    }
-    let last = gathered.last().map(|(last, _)| last);
-    let seq = last.map_or(head.last_seq, |last| last.seq).next();
-    let bucket_end = turn.ports.conversations.bucket_end(head.last_seq.next());
-    if seq > bucket_end || gathered.len() >= BATCH_MAX {
-        return Err((draft, Stop::Full));
-    }
-    let sent_at = last.map_or(next_sent_at, |last| now.max(last.sent_at));
-    clients.insert(draft.sender.id, draft.client_id, seq, bucket_end, now);
-    let message = Arc::new(Message {
-        conversation: draft.conversation,
-        seq,
-        sender: draft.sender.id,
-        client_id: draft.client_id,
-        sent_at,
-        content: std::mem::replace(&mut draft.content, Content::text(String::new())),
-        via: None,
-        verdict: std::mem::take(&mut draft.verdict),
-        revised: None,
-    });
-    let stamp = batch.stamp.get_or_insert_with(|| turn.stamp());
-    let append = batch.append.get_or_insert_with(|| Append {
-        conversation: draft.conversation,
-        head,
-        changed_at: head.changed_at.max(head.revised_at).max(stamp.at()),
-        messages: Vec::new(),
-    });
-    append.messages.push((message.clone(), draft.content_hash));
-    batch.entries.push(Entry::Accept { draft, message });
-    Ok(())
 }
 
 fn begin_mark(state: &mut State, mark: Mark, turn: &mut Turn<'_>) {
@@ -534,7 +515,8 @@ fn begin_mark(state: &mut State, mark: Mark, turn: &mut Turn<'_>) {
     turn.raising.push(Raising { mark, rise, stamp });
 }
 
-fn out_of_turn() -> Error {
+/// What the message that comes after a refused one is told.
+pub fn out_of_turn() -> Error {
     let text = "the message that this one comes `after` was not accepted";
     Error::new(Code::OutOfTurn, text).field("after")
 }

@@ -4,10 +4,12 @@ use super::{
     Opening, Ports,
     clients::{Filter, LOOK_BACK_MS},
     conversation::{State, TAIL},
+    holdings::Holdings,
 };
 use crate::changes::Stamp;
 use godwit_domain::{
     conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
+    held::{Rejection, Settled},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::Accepted,
     revision::{Change, Revised, What},
@@ -34,7 +36,26 @@ pub async fn load(ports: &Ports, conversation: ConversationId) -> Result<Option<
         let first = Seq(last.0.saturating_sub(TAIL - 1).max(1));
         tables.messages(conversation, first..=last, true, TAIL_BYTES_MAX).await?
     };
-    Ok(Some(State::new(loaded, marks, tail)))
+    let held = held(ports, conversation, loaded.head).await?;
+    let mut state = State::new(loaded, marks, tail);
+    state.held = held;
+    Ok(Some(state))
+}
+
+/// The drafts on hold there. One that has its number already is what a crash left: it is taken off hold.
+async fn held(ports: &Ports, conversation: ConversationId, head: Head) -> Result<Holdings, waist::Error> {
+    let (mut held, mut done) = (Vec::new(), Vec::new());
+    for one in ports.held.held(conversation).await? {
+        let (sender, client_id) = (one.sender, one.client_id);
+        match accepted(ports, conversation, head, sender, client_id).await? {
+            Some(_) => done.push(Settled { sender, client_id, rejection: None }),
+            None => held.push(one),
+        }
+    }
+    if !done.is_empty() {
+        ports.held.settle(conversation, &done, ports.clock.now()).await?;
+    }
+    Ok(Holdings::new(held))
 }
 
 /// A conversation that was just made.
@@ -123,10 +144,35 @@ pub async fn clients(
     now: Ms,
 ) -> Result<Filter, waist::Error> {
     let recent = ports.conversations.recent_clients(conversation, head, now.minus(LOOK_BACK_MS)).await?;
-    Ok(Filter::new(&recent, |seq| ports.conversations.bucket_end(seq)))
+    let mut filter = Filter::new(&recent, |seq| ports.conversations.bucket_end(seq));
+    for (sender, client) in ports.held.rejected(conversation).await? {
+        filter.insert_rejected(sender, client);
+    }
+    Ok(filter)
+}
+
+/// The first answer to a client id, where it was definite.
+pub enum Known {
+    Accepted(Accepted),
+    /// It was on hold before.
+    Rejected(Rejection),
 }
 
 /// What this client id was answered before.
+pub async fn known(
+    ports: &Ports,
+    conversation: ConversationId,
+    head: Head,
+    sender: UserId,
+    client: ClientId,
+) -> Result<Option<Known>, waist::Error> {
+    if let Some(accepted) = accepted(ports, conversation, head, sender, client).await? {
+        return Ok(Some(Known::Accepted(accepted)));
+    }
+    Ok(ports.held.rejection(conversation, sender, client).await?.map(Known::Rejected))
+}
+
+/// The number that this client id got.
 pub async fn accepted(
     ports: &Ports,
     conversation: ConversationId,

@@ -209,7 +209,7 @@ impl Session {
     async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
         match self.try_connect(connect).await {
             Ok((connected, beginning)) => {
-                let Beginning { cursor, recovered, shown, next } = beginning;
+                let Beginning { cursor, recovered, shown, held, next } = beginning;
                 let covered: HashMap<_, _> =
                     shown.iter().map(|(view, _)| (view.meta.id, view.head.last_seq)).collect();
                 let user = &connected.user;
@@ -223,7 +223,7 @@ impl Session {
                     recovered,
                     conversations,
                     contacts: [],
-                    held: [],
+                    held: held.into_iter().map(object::Held::from).collect(),
                     next: next.map(|place| place.to_string()),
                     hello: self.hello_in_reply.then(|| self.host.hello()),
                 };

@@ -2,7 +2,7 @@
 
 use super::{cursor::Cursor, listing};
 use crate::{host::Host, view::Place};
-use godwit_domain::{id::UserId, time::Ms};
+use godwit_domain::{held::Held, id::UserId, time::Ms};
 use godwit_protocol::{
     error::Error,
     request::{self, LIMIT_DEFAULT, Resume},
@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 pub struct Options {
     /// For how long a device that was away may resume, in seconds; after that it starts cold.
     pub retention_s: u64,
-    /// How often a connected device is told a new cursor while anything changes, in milliseconds; at most a minute.
+    /// How often a connected device is told a new cursor while anything changes, in milliseconds. Clients count on a
+    /// minute.
     pub cursor_interval_ms: u64,
 }
 
@@ -34,6 +35,8 @@ pub struct Beginning {
     pub recovered: bool,
     /// The conversations.
     pub shown: Vec<listing::Shown>,
+    /// The drafts of the user that are on hold.
+    pub held: Vec<Held>,
     /// Where `sync` goes on.
     pub next: Option<Place>,
 }
@@ -50,14 +53,15 @@ pub async fn begin(
 ) -> Result<Beginning, Error> {
     // Before anything is read: what changes while it is read lies above the cursor.
     let cursor = Cursor { user, at: host.parts.changes.cursor() };
+    let held = host.held_by(user).await?;
     match resume.and_then(|resume| since(host, resume, cursor)) {
         Some(since) => {
             let (shown, next) = listing::changed(host, user, since, None, LIMIT_DEFAULT as usize).await?;
-            Ok(Beginning { cursor, recovered: true, shown, next })
+            Ok(Beginning { cursor, recovered: true, shown, held, next })
         }
         None => {
             let (shown, _) = listing::newest(host, user, None, window).await?;
-            Ok(Beginning { cursor, recovered: false, shown, next: None })
+            Ok(Beginning { cursor, recovered: false, shown, held, next: None })
         }
     }
 }

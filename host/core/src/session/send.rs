@@ -5,10 +5,15 @@
 //! order (`host/decisions/0005-the-way-of-a-message.md`).
 
 use super::Connected;
-use crate::{host::Host, outbox::Reply, sequencer::Draft};
+use crate::{
+    host::Host,
+    outbox::Reply,
+    sequencer::{Doubt, Draft, UNHEARD, Waiter, unheard},
+};
 use godwit_domain::{
     conversation::{Kind, Role, direct_id},
     filter::{Activity, Chain, Judgement, Place, Scene, Verdict},
+    held::Why,
     id::{ClientId, ConversationId, UserId},
     message::{self, Content},
     time::Ms,
@@ -54,7 +59,7 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
         conversation,
         to,
         sender: connected.user.clone(),
-        session: connected.entry.id,
+        session: Some(connected.entry.id),
         client_id: send.client_id,
         content_hash: content_hash(&send),
         after: send.after,
@@ -64,9 +69,11 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
             mentions: send.mentions,
             ..Content::text(send.body)
         },
+        sent: None,
         verdict: Verdict::default(),
         refusal,
-        reply,
+        doubt: None,
+        waiter: Waiter::Sender(reply),
         judging: None,
     };
     let chain = host.parts.filters.pin();
@@ -157,12 +164,21 @@ async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mu
         }
     };
     let content = std::mem::replace(&mut draft.content, Content::text(String::new()));
+    draft.sent = chain.rewrites().then(|| Box::new(content.clone()));
     let (judgement, verdict) = chain.judge(&scene, content).await;
     draft.verdict = verdict;
-    match allowed(judgement) {
-        Ok(content) => draft.content = content,
-        Err(error) => draft.refusal = Some(error),
-    }
+    let doubt = |why, reason: &str| Some(Doubt { why, reason: reason.to_owned() });
+    (draft.content, draft.doubt) = match judgement {
+        Judgement::Hold { reason, content, .. } => (content, doubt(Why::Decided, reason.shown())),
+        Judgement::Failed { held: Some(content), .. } => (content, doubt(Why::Failed, UNHEARD)),
+        judgement => match allowed(judgement) {
+            Ok(content) => (content, None),
+            Err(error) => {
+                draft.refusal = Some(error);
+                return;
+            }
+        },
+    };
 }
 
 /// The text of an edit as the filters leave it.
@@ -210,11 +226,11 @@ fn allowed(judgement: Judgement) -> Result<Content, Error> {
     match judgement {
         Judgement::Allow(content) => Ok(content),
         Judgement::Reject { reason, .. } => Err(Error::new(Code::Moderated, reason.text).field(reason.code)),
-        Judgement::Failed { plugin, hook, how } => {
-            let (hook, how) = (hook.name(), how.name());
-            let text = format!("the plugin `{plugin}` could not judge this ({hook}: {how}); try again");
-            Err(Error::new(Code::Unavailable, text).field(plugin))
+        // Nothing but a message can be on hold.
+        Judgement::Hold { plugin, reason, .. } => {
+            Err(Error::new(Code::Unavailable, reason.text).field(plugin))
         }
+        Judgement::Failed { plugin, hook, how, .. } => Err(unheard(plugin, hook, how)),
     }
 }
 

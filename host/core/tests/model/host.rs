@@ -105,6 +105,7 @@ impl Disk {
             },
             epoch: EPOCH.into(),
             conversations: tables.clone(),
+            held: tables.clone(),
             account_tables: tables.clone(),
             changes: Changes::start(clock.clone(), tables.clone()).await.expect("the store works"),
             resume: resume::Options::default(),
@@ -152,6 +153,10 @@ impl Chain for Nobody {
 
     fn is_empty(&self) -> bool {
         true
+    }
+
+    fn rewrites(&self) -> bool {
+        false
     }
 
     async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {

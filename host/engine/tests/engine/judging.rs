@@ -2,9 +2,9 @@
 
 use crate::bed::{Bed, allowed, refused, scene};
 use godwit_domain::{
-    filter::{Decision, Filters, Hook, Judgement},
+    filter::{Decision, Filters, Hook, Judgement, Step},
     message::{Attachment, Content, Kind},
-    plugin::Manager,
+    plugin::{Install, Manager, OnFailure},
 };
 use godwit_engine::Options;
 
@@ -59,14 +59,61 @@ async fn plugins_run_by_priority_and_then_by_id() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_normalise_and_a_hold_refuse_the_message() {
+async fn a_refusal_of_normalise_refuses_the_message() {
     let bed = Bed::new(Options::default()).await;
-    for (hook, mode) in [("normalise", "reject"), ("moderation", "hold")] {
-        let config = format!(r#"{{"{hook}": {{"mode": "{mode}", "code": "no-{mode}"}}}}"#);
-        bed.install("a", mode, &config).await.unwrap();
-        let (judgement, _) = bed.judge("x").await;
-        assert_eq!(refused(&judgement), Some(&*format!("no-{mode}")));
-    }
+    bed.install("a", "1", r#"{"normalise": {"mode": "reject", "code": "no"}}"#).await.unwrap();
+    assert_eq!(refused(&bed.judge("x").await.0), Some("no"));
+}
+
+/// A fixture of that priority and failure policy.
+fn moderating(id: &str, priority: i32, on_failure: &str, behaviour: &str) -> Install {
+    let mut install = crate::bed::fixture(id, "1", &format!(r#"{{"moderation": {behaviour}}}"#));
+    install.manifest += &format!("priority = {priority}\n[failure]\nmoderation = \"{on_failure}\"\n");
+    install
+}
+
+#[tokio::test]
+async fn a_hold_holds_the_message_unless_a_later_plugin_rejects_it() {
+    let bed = Bed::new(Options::default()).await;
+    let holding = r#"{"mode": "hold", "code": "unsure", "text": "Wait."}"#;
+    bed.engine.install(moderating("a", 1, "reject", holding)).await.unwrap();
+    let rejecting = r#"{"mode": "reject", "on": "bad", "code": "language"}"#;
+    bed.engine.install(moderating("b", 2, "reject", rejecting)).await.unwrap();
+    let (judgement, verdict) = bed.judge("good").await;
+    let Judgement::Hold { plugin, reason, content } = judgement else { panic!("{judgement:?}") };
+    assert_eq!((&*plugin, &*reason.code, &*reason.text), ("a", "unsure", "Wait."));
+    assert_eq!(content, Content::text("good"));
+    let moderation = |step: &&Step| step.hook == Hook::Moderation;
+    let decisions: Vec<_> = verdict.steps.iter().filter(moderation).map(|step| step.decision).collect();
+    assert_eq!(decisions, [Decision::Hold, Decision::Allow]);
+    assert_eq!(refused(&bed.judge("bad").await.0), Some("language"));
+}
+
+#[tokio::test]
+async fn a_failure_is_held_or_refused_as_the_manifest_says() {
+    let bed = Bed::new(Options::default()).await;
+    let trapping = r#"{"mode": "trap", "on": "bait"}"#;
+    bed.engine.install(moderating("a", 1, "hold", trapping)).await.unwrap();
+    let failed = |plugin: &str, held| Judgement::Failed {
+        plugin: plugin.to_owned(),
+        hook: Hook::Moderation,
+        how: Decision::Trap,
+        held,
+    };
+    let held = failed("a", Some(Content::text("bait")));
+    assert_eq!(bed.judge("bait").await.0, held);
+    assert_eq!(bed.engine.list().await[0].on_failure, OnFailure::Hold);
+    // Whoever comes after is heard all the same: a rejection wins, and so does a failure that refuses.
+    let rejecting = r#"{"mode": "reject", "on": "bad bait", "code": "language"}"#;
+    bed.engine.install(moderating("b", 2, "reject", rejecting)).await.unwrap();
+    assert_eq!(bed.judge("bait").await.0, held);
+    assert_eq!(refused(&bed.judge("bad bait").await.0), Some("language"));
+    bed.engine.install(moderating("c", 3, "reject", trapping)).await.unwrap();
+    assert_eq!(bed.judge("bait").await.0, failed("c", None));
+    // It was not heard, so a hold by another does not settle it.
+    let holding = r#"{"mode": "hold"}"#;
+    bed.engine.install(moderating("c", 3, "reject", holding)).await.unwrap();
+    assert_eq!(bed.judge("bait").await.0, held);
 }
 
 #[tokio::test]

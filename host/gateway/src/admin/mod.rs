@@ -12,6 +12,10 @@
 //! POST   /admin/v1/plugins/{id}/rollback                                            200 {id, version, …}
 //! GET    /admin/v1/plugins/{id}/logs?after=N                                        200 {lines: […]}
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
+//! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
+//! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
+//! POST   /admin/v1/conversations/{id}/held/{sender}/{client_id}/release             200 {seq, sent_at}
+//! POST   /admin/v1/conversations/{id}/held/{sender}/{client_id}/reject  {reason?}   200 {}
 //! GET    /health/live, /health/ready              200 {status}, or 503 with the reason
 //! GET    /metrics                                 OpenMetrics text
 //! ```
@@ -19,6 +23,7 @@
 //! Everything under `/admin` wants the [`Token`], before anything else is told, and before a body is read.
 //! It owns no behaviour: accounts, the host and the plugin manager decide.
 
+mod held;
 mod plugins;
 mod trace;
 mod users;
@@ -125,6 +130,22 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "conversations", id, "messages", seq, "trace"] => {
             only(Method::GET, "GET")?;
             trace::show(gateway, id, seq).await
+        }
+        ["admin", "v1", "held"] => {
+            only(Method::GET, "GET")?;
+            held::everywhere(gateway, &request).await
+        }
+        ["admin", "v1", "conversations", id, "held"] => {
+            only(Method::GET, "GET")?;
+            held::list(gateway, &request, id).await
+        }
+        ["admin", "v1", "conversations", id, "held", sender, client, "release"] => {
+            only(Method::POST, "POST")?;
+            held::release(gateway, [id, sender, client]).await
+        }
+        ["admin", "v1", "conversations", id, "held", sender, client, "reject"] => {
+            only(Method::POST, "POST")?;
+            held::reject(gateway, request, [id, sender, client]).await
         }
         _ => Err(Failure::no_route(&path)),
     }

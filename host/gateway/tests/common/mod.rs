@@ -68,6 +68,10 @@ impl Chain for Nobody {
         true
     }
 
+    fn rewrites(&self) -> bool {
+        false
+    }
+
     async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
@@ -120,6 +124,7 @@ impl Manager for Shelf {
             digest: "00".repeat(32),
             hooks: Vec::new(),
             priority: 100,
+            on_failure: plugin::OnFailure::Reject,
             grants: Vec::new(),
             previous: None,
             installed_at: Ms(START),
@@ -198,6 +203,7 @@ impl House {
             },
             epoch: "test".into(),
             conversations: tables.clone(),
+            held: tables.clone(),
             account_tables: tables.clone(),
             changes: godwit_core::changes::Changes::start(clock.clone(), tables.clone()).await.unwrap(),
             resume: godwit_core::session::resume::Options::default(),

@@ -365,6 +365,41 @@ pub struct Mark {
     pub seq: Seq,
 }
 
+/// `held {conversation, page?, limit?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Held {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Where to go on.
+    pub page: Option<String>,
+    /// How many.
+    pub limit: Option<u32>,
+}
+
+/// `release {conversation, sender, client_id}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Release {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Whose.
+    pub sender: UserId,
+    /// Which.
+    pub client_id: ClientId,
+}
+
+/// `reject {conversation, sender, client_id, reason?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Reject {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Whose.
+    pub sender: UserId,
+    /// Which.
+    pub client_id: ClientId,
+    /// Why, for the sender.
+    pub reason: Option<String>,
+}
+
 /// `users {query | ids}`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Users {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use godwit_domain::{
     id::{ClientId, ConversationId, Generation, LoginId, Seq, UserId},
     plugin::Digest,
+    time::Ms,
     waist::{Partition, Space},
 };
 
@@ -61,6 +62,16 @@ pub(super) fn user(user: UserId) -> Partition {
 /// What a user deleted for themselves in a conversation.
 pub(super) fn hidden(user: UserId, conversation: ConversationId) -> Partition {
     partition(Space::State, &[b"d", user.as_bytes(), conversation.as_bytes()])
+}
+
+/// The drafts of a conversation that are on hold, and those that were rejected.
+pub(super) fn drafts(conversation: ConversationId) -> Partition {
+    partition(Space::Log, &[b"h", conversation.as_bytes()])
+}
+
+/// When something has to be done without anybody asking.
+pub(super) fn timers() -> Partition {
+    partition(Space::Ephemeral, &[b"t"])
 }
 
 /// The claim on a name.
@@ -223,6 +234,64 @@ pub(super) fn hidden_nth(n: u64) -> [u8; 9] {
 /// A message that a user hid.
 pub(super) fn hidden_seq(seq: Seq) -> [u8; 9] {
     numbered(b's', seq.0)
+}
+
+/// The first byte of the keys of drafts on hold.
+pub(super) const HELD: u8 = b'd';
+/// The first byte of the keys of rejected drafts.
+pub(super) const REJECTED: u8 = b'r';
+
+/// A draft on hold.
+pub(super) fn held(sender: UserId, client: ClientId) -> [u8; 33] {
+    draft(HELD, sender, client)
+}
+
+/// A draft that was on hold and rejected.
+pub(super) fn rejected(sender: UserId, client: ClientId) -> [u8; 33] {
+    draft(REJECTED, sender, client)
+}
+
+fn draft(first: u8, sender: UserId, client: ClientId) -> [u8; 33] {
+    let mut key = [first; 33];
+    key[1..17].copy_from_slice(sender.as_bytes());
+    key[17..].copy_from_slice(client.as_bytes());
+    key
+}
+
+/// Sender and client id of a key that [`held`] or [`rejected`] made.
+pub(super) fn split_draft(key: &[u8]) -> Option<(UserId, ClientId)> {
+    let (sender, client) = key.get(1..)?.split_first_chunk::<16>()?;
+    let client = u128::from_be_bytes(client.try_into().ok()?);
+    Some((UserId::from_u128(u128::from_be_bytes(*sender)), ClientId::from_u128(client)))
+}
+
+/// The first byte of the keys of the notes of a user's drafts on hold.
+pub(super) const HELD_NOTES: u8 = b'w';
+
+/// The note that a user has a draft on hold in a conversation.
+pub(super) fn held_note(conversation: ConversationId, client: ClientId) -> Bytes {
+    [&[HELD_NOTES], &conversation.as_bytes()[..], client.as_bytes()].concat().into()
+}
+
+/// The conversation of a key that [`held_note`] made.
+pub(super) fn split_held_note(key: &[u8]) -> Option<ConversationId> {
+    let (conversation, _) = key.get(1..)?.split_first_chunk::<16>()?;
+    Some(ConversationId::from_u128(u128::from_be_bytes(*conversation)))
+}
+
+/// The timer of a conversation.
+pub(super) fn timer(at: Ms, conversation: ConversationId) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..8].copy_from_slice(&at.0.to_be_bytes());
+    key[8..].copy_from_slice(conversation.as_bytes());
+    key
+}
+
+/// Time and conversation of a key that [`timer`] made.
+pub(super) fn split_timer(key: &[u8]) -> Option<(Ms, ConversationId)> {
+    let (at, conversation) = key.split_first_chunk::<8>()?;
+    let conversation = u128::from_be_bytes(conversation.try_into().ok()?);
+    Some((Ms(u64::from_be_bytes(*at)), ConversationId::from_u128(conversation)))
 }
 
 /// A user's account.

@@ -12,6 +12,7 @@ mod change;
 mod clients;
 mod conversations;
 mod heads;
+mod held;
 mod hidden;
 mod layout;
 mod marks;

@@ -6,14 +6,16 @@
 use crate::common::{
     House, Lying, NOW, after, client, creation, delete, edit, following, invitation, react, revising, user,
 };
+use crate::held::{held, rejection};
 use godwit_domain::{
     conversation::{Kind, Marks, Meta, Rise, Role},
     filter::{Decision, Hook, Step, Verdict},
+    held::{Settled, Why},
     id::{ConversationId, Generation, LoginId, Seq},
     message::{Attachment, Content, Message},
-    plugin::{Digest, Installation, Release, Roster},
+    plugin::{Digest, Installation, OnFailure, Release, Roster},
     revision::{MetaChange, What},
-    tables::{Accounts, Append, Appended, Conversations, Plugins, Written},
+    tables::{Accounts, Append, Appended, Conversations, HeldDrafts, Plugins, Written},
     user::{Account, Login, User},
     waist::{Partition, Put, Row},
 };
@@ -104,6 +106,11 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     assert_eq!(tables.hide(user(1), id, Seq(2), NOW.plus(5)).await, Ok(1));
     tables.raise_change_bound(NOW.plus(6)).await.unwrap();
 
+    let drafts = [held(1, 1, Why::Decided), held(2, 1, Why::Failed), held(3, 1, Why::Behind)];
+    assert_eq!(tables.hold(&drafts).await, Ok(Written::Yes));
+    let rejected = Settled { sender: user(1), client_id: client(1), rejection: Some(rejection()) };
+    tables.settle(drafts[0].conversation, &[rejected], NOW).await.unwrap();
+
     let release = Release {
         version: "1.2.0".into(),
         digest: Digest([7; 32]),
@@ -112,6 +119,7 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
         priority: -3,
+        on_failure: OnFailure::Hold,
         installed_at: NOW,
     };
     let installation = Installation { id: "wordfilter".into(), active: release, previous: None };

@@ -10,6 +10,8 @@ mod common;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod held;
+#[cfg(test)]
 mod marks;
 #[cfg(test)]
 mod messages;

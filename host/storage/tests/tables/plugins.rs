@@ -4,7 +4,7 @@ use crate::common::{House, Lying, NOW, Stopping};
 use godwit_domain::{
     filter::Hook,
     id::Generation,
-    plugin::{Digest, Installation, Release, Roster},
+    plugin::{Digest, Installation, OnFailure, Release, Roster},
     tables::{Plugins, Written},
     waist::Error,
 };
@@ -18,6 +18,7 @@ fn roster(generation: u64, ids: &[&str]) -> Roster {
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
         priority: -3,
+        on_failure: OnFailure::Reject,
         installed_at: NOW,
     };
     let installation = |id: &&str| Installation {

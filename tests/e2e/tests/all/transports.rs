@@ -286,12 +286,17 @@ async fn requests_of_one_session_are_worked_off_like_frames_of_a_socket() -> Res
     let place = reply(&way, json!({"id": 1, "direct": {"user": ada.id}})).await?;
     let place: Uuid = place["ok"]["conversation"]["id"].as_str().context("an id")?.parse()?;
     let send = |id: u64| json!({"id": id, "send": text(place, Uuid::now_v7(), &format!("message {id}"))});
-    let all = (2..50).map(|id| {
+    let ask = |id: u64| {
         let request = way.post(send(id).to_string());
         tokio::spawn(async move { anyhow::Ok((id, call(request).await?)) })
-    });
+    };
     let mut accepted = Vec::new();
-    for asked in all.collect::<Vec<_>>() {
+    for asked in (2..6).map(ask).collect::<Vec<_>>() {
+        let (id, answer) = asked.await??;
+        assert_eq!((answer.status, &answer.body["id"]), (200, &json!(id)), "each has its own reply");
+        accepted.extend(answer.body["ok"]["seq"].as_u64());
+    }
+    for asked in (6..50).map(ask).collect::<Vec<_>>() {
         let (id, answer) = asked.await??;
         match answer.status {
             200 => assert_eq!(answer.body["id"], json!(id), "each has its own reply"),
@@ -301,7 +306,7 @@ async fn requests_of_one_session_are_worked_off_like_frames_of_a_socket() -> Res
         ensure!(matches!(answer.code(), "" | "rate_limited" | "session_gone"), "{answer:?}");
     }
     accepted.sort_unstable();
-    ensure!(!accepted.is_empty(), "some get through");
+    ensure!(accepted.len() >= 4, "as many as may be in flight get through");
     assert_eq!(accepted, Vec::from_iter(1..=accepted.len() as u64));
     Ok(())
 }
@@ -437,7 +442,9 @@ async fn a_draining_host_says_so_serves_on_and_lets_nobody_in() -> Result<()> {
 #[tokio::test]
 async fn after_a_minute_without_a_request_a_session_ends_and_what_a_stream_wrote_counts_as_read() -> Result<()>
 {
-    let server = Server::start().await?;
+    // No cursor comes between: pushes are counted here.
+    let settings = [UNLIMITED, "[resume]\ncursor_interval_ms = 3600000\n"].concat();
+    let server = Server::with(&settings).await?;
     let (_, streamed, ben, place) = ada_and_ben(&server).await?;
     let began = Instant::now();
     let (_, idle) = way(&server, "cleo").await?;

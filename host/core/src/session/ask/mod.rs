@@ -1,5 +1,6 @@
 //! Requests that read, or change membership: each runs in a task of its own and answers by itself.
 
+mod held;
 mod history;
 mod revisions;
 
@@ -73,6 +74,9 @@ impl Asker {
             Request::Conversation(asked) => self.conversation(id, asked).await,
             Request::Conversations(asked) => self.conversations(id, asked).await,
             Request::History(asked) => self.history(id, asked).await,
+            Request::Held(asked) => self.held(id, asked).await,
+            Request::Release(asked) => self.release(id, asked).await,
+            Request::Reject(asked) => self.reject(id, asked).await,
             Request::Users(asked) => self.users(id, asked).await,
             Request::Connect(_)
             | Request::Renew(_)
