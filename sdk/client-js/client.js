@@ -304,11 +304,8 @@ export class Client extends Emitter {
     this.#meet([user]);
     for (const conversation of conversations) this.#learn(conversation);
     if (!recovered) this.#refresh(conversations);
-    if (next) {
-      this.#sync(next, { epoch, cursor });
-    } else {
-      this.#cursor = { epoch, cursor };
-    }
+    if (next) this.#sync(next, { epoch, cursor });
+    else this.#cursor = { epoch, cursor };
     for (const id of this.#timelines.keys()) this.#catchUp(id);
     this.#outbox.online(held);
     this.#marks.online();
