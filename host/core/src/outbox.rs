@@ -59,6 +59,7 @@ struct State {
     in_flight: Vec<u64>,
     gate: Option<Box<Gate>>,
     /// Where conversations stand of which the session was spared a push.
+    #[expect(clippy::box_collection, reason = "most sessions have none, and a pointer is a sixth of a map")]
     spared: Option<Box<HashMap<ConversationId, object::Head>>>,
     /// Whether something went out since the last cursor.
     moved: bool,

@@ -119,7 +119,6 @@ impl Transport {
     pub const ALL: [Self; 3] = [Self::WebSocket, Self::LongPoll, Self::ServerSentEvents];
 }
 
-#[expect(clippy::large_enum_variant, reason = "a test has few clients, and most have a socket")]
 enum Wire {
     Socket(WebSocketStream<Box<dyn Stream>>),
     Http(Http),

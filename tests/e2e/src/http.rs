@@ -186,6 +186,9 @@ fn parse(event: &str) -> Result<Event> {
     }
 }
 
+/// What became of a request.
+type Answered = Result<String, Failure>;
+
 /// One session over HTTP.
 pub struct Http {
     way: Way,
@@ -193,7 +196,7 @@ pub struct Http {
     requests: Option<mpsc::Sender<String>>,
     /// That task; it ends with this.
     tasks: JoinSet<()>,
-    replies: (mpsc::Sender<Result<String, Failure>>, mpsc::Receiver<Result<String, Failure>>),
+    replies: (mpsc::Sender<Answered>, mpsc::Receiver<Answered>),
     pushes: Pushes,
 }
 

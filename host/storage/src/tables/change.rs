@@ -17,7 +17,7 @@ use super::{
     put_one, record, stays,
 };
 use godwit_domain::{
-    conversation::{Head, Marks, Rise},
+    conversation::{Head, Marks, Member, Rise},
     id::{ConversationId, Rev, Seq},
     revision::{Change, Revised, Revision, What},
     time::Ms,
@@ -84,12 +84,29 @@ impl Tables {
         };
         let record = HeadRecord { intent: Some(intent), ..HeadRecord::of(after) };
         let place = Place::of(conversation, before)?;
+        self.announce(conversation, change, at).await?;
         let Some(row) = self.open_intent(&place, head.is_none(), &record, at).await? else { return Ok(None) };
         if place.may_be_new {
             self.hint(&[(conversation, place.bucket)]).await;
         }
         self.finish(conversation, place.partition, row, &record).await?;
         Ok(Some((after, revisions)))
+    }
+
+    /// Lists the conversation with whoever comes in, before that is decided: a device that resumes after a crash finds it
+    /// there and has it loaded, which finishes the change. Where nothing was decided, nothing is there to be seen.
+    async fn announce(&self, conversation: ConversationId, change: &Change, at: Ms) -> Result<(), Error> {
+        let coming = change.members.iter().filter(|member| member.present());
+        let rows = coming.map(|member| Self::listing_row(conversation, member, at));
+        let rows = rows.collect::<Result<Vec<_>, Error>>()?;
+        if rows.is_empty() { Ok(()) } else { self.store.put_all(rows).await }
+    }
+
+    fn listing_row(conversation: ConversationId, member: &Member, at: Ms) -> Result<(Partition, Put), Error> {
+        let user = layout::user(member.user);
+        let listed = ListedRecord { present: member.present(), changed_at: at };
+        let put = stays(&user, &layout::listed(conversation), &listed)?;
+        Ok((user, put))
     }
 
     /// Writes the head with the intent in it; `None` where something else stands there.
@@ -160,11 +177,8 @@ impl Tables {
         }
         let mut marks = Vec::with_capacity(members.len());
         for member in members {
-            let user = layout::user(member.user);
             puts.push((here.clone(), stays(&here, &layout::member(member.user), member)?));
-            let listed = ListedRecord { present: member.present(), changed_at: intent.at };
-            let listed = stays(&user, &layout::listed(conversation), &listed)?;
-            puts.push((user, listed));
+            puts.push(Self::listing_row(conversation, member, intent.at)?);
             if let Some(open) = member.intervals.last().filter(|interval| interval.until.is_none()) {
                 let to = Marks { received: open.after_seq, read: open.after_seq };
                 marks.push(Rise { conversation, user: member.user, peer: None, to, at: intent.at });

@@ -38,11 +38,11 @@ impl ListedRecord {
 }
 
 impl Tables {
-    /// Raises marks: those in the conversations and of the peers first, the users' own last, so that what a user sees
-    /// as marked is marked everywhere.
+    /// Raises marks: the users' own and their peers' first, those in the conversations last. A conversation is loaded
+    /// from its own, so that a repeat after a crash in between raises whatever is missing.
     pub(super) async fn raise_all(&self, rises: &[Rise]) -> Result<(), Error> {
-        let mut copies = Vec::with_capacity(2 * rises.len());
-        let mut own = Vec::with_capacity(2 * rises.len());
+        let mut told = Vec::with_capacity(2 * rises.len());
+        let mut counted = Vec::with_capacity(2 * rises.len());
         for Rise { conversation, user, peer, to, at } in rises {
             let (here, theirs) = (layout::conversation(*conversation), layout::user(*user));
             let (of_user, of_conversation) = (user.as_bytes(), conversation.as_bytes());
@@ -52,17 +52,22 @@ impl Tables {
                     continue;
                 }
                 let mark: Mark = (seq, *at);
-                copies.push(raise(&here, &layout::mark(layout::MARKS, of_user, which), seq.0, &mark)?);
+                counted.push(raise(&here, &layout::mark(layout::MARKS, of_user, which), seq.0, &mark)?);
                 if let Some(peer) = peer {
                     let key = layout::mark(layout::PEER_MARKS, of_conversation, which);
-                    copies.push(raise(&layout::user(*peer), &key, seq.0, &mark)?);
+                    told.push(raise(&layout::user(*peer), &key, seq.0, &mark)?);
                 }
-                own.push(raise(&theirs, &layout::mark(layout::MARKS, of_conversation, which), seq.0, &mark)?);
+                told.push(raise(
+                    &theirs,
+                    &layout::mark(layout::MARKS, of_conversation, which),
+                    seq.0,
+                    &mark,
+                )?);
             }
         }
-        if !copies.is_empty() {
-            self.store.raise(copies).await?;
-            self.store.raise(own).await?;
+        if !told.is_empty() {
+            self.store.raise(told).await?;
+            self.store.raise(counted).await?;
         }
         Ok(())
     }

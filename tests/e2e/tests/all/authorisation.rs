@@ -18,8 +18,11 @@ const NM: &str = "not_member";
 const FB: &str = "forbidden";
 const OK: &str = "ok";
 
+/// A request, what it carries, and what each standing is answered.
+type Row = (&'static str, fn(&Place) -> Value, [&'static str; 6]);
+
 /// What each standing is answered, in the order of [`STANDINGS`]; `others` is the message of another member.
-const TABLE: &[(&str, fn(&Place) -> Value, [&str; 6])] = &[
+const TABLE: &[Row] = &[
     ("conversation", here, [NF, OK, OK, OK, OK, OK]),
     ("members", here, [NF, NM, OK, OK, OK, OK]),
     ("history", here, [NF, OK, OK, OK, OK, OK]),
