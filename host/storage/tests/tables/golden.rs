@@ -144,6 +144,8 @@ async fn every_kind_of_row_has_the_bytes_that_the_format_says() {
     }
     // Steps that run side by side have no order.
     lines.sort();
+    // Whoever comes in is listed twice, with the same bytes.
+    lines.dedup();
     let mut written = String::new();
     lines.iter().for_each(|line| write!(written, "{line}").unwrap());
     assert!(written == GOLDEN, "the format has changed; it is now:\n{written}");

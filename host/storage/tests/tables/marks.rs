@@ -71,17 +71,21 @@ async fn a_list_says_when_the_marks_of_its_conversations_rose() {
     assert_eq!(house.tables.marks(id).await.unwrap(), [(user(1), marks(4, 1)), (user(2), marks(4, 2))]);
 }
 
-/// The story: a user's own row is raised last, so that what they see as marked is marked everywhere.
+/// The story: a conversation is loaded from its own marks, so that those are raised last: whoever repeats a request that
+/// was cut finds that there is something to do.
 #[tokio::test]
-async fn marks_that_were_cut_are_not_the_users_own_yet() {
+async fn marks_that_were_cut_are_not_the_conversations_yet() {
     let house = House::new();
     let (id, _) = create(&house.tables, 1, Kind::Direct, 2).await;
     let raised = Rise { peer: Some(user(2)), ..rise(id, 1, marks(2, 2), 10) };
-    // Two copies of each of two marks.
+    // Each of two marks, the user's own and told to the peer.
     let tables = house.by_way_of(Stopping::after(4, house.store.clone()));
     assert!(tables.raise_marks(&[raised]).await.is_err());
-    assert_eq!(says(&house, 1, id).await.marked_at, Ms(0));
-    assert_eq!(says(&house, 2, id).await.marked_at, NOW.plus(10));
+    assert_eq!(house.tables.marks(id).await.unwrap(), []);
+    for number in [1, 2] {
+        assert_eq!(says(&house, number, id).await.marked_at, NOW.plus(10), "{number}");
+    }
+    house.tables.raise_marks(&[raised]).await.unwrap();
     assert_eq!(house.tables.marks(id).await.unwrap(), [(user(1), marks(2, 2))]);
 }
 
