@@ -30,6 +30,7 @@ pub struct Options {
     #[schemars(extend("exceeded" = "`invalid`"))]
     pub members_max: usize,
     /// How many messages a user may have on hold in one conversation.
+    #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub held_max: usize,
     /// How long a message may be on hold before it is rejected, in seconds: from 1 to a week less an hour, into
     /// which it is cut.

@@ -22,10 +22,12 @@ use prometheus_client::{
 use std::{collections::HashSet, time::Duration};
 
 const HOOKS: [Hook; 2] = [Hook::Normalise, Hook::Moderation];
-const DECISIONS: [Decision; 6] = [
+/// All of them, in their order: a meter finds its counter by the decision's place.
+const DECISIONS: [Decision; 7] = [
     Decision::Allow,
     Decision::Rewrite,
     Decision::Reject,
+    Decision::Hold,
     Decision::Trap,
     Decision::Deadline,
     Decision::Busy,
@@ -168,7 +170,7 @@ impl Metrics {
 
 /// What is counted for one version of a plugin.
 pub(crate) struct Meter {
-    hooks: [([Counter; 6], Histogram); 2],
+    hooks: [([Counter; 7], Histogram); 2],
     pub(crate) live: Gauge,
     pub(crate) created: Counter,
     pub(crate) retired: Counter,
@@ -185,5 +187,18 @@ impl Meter {
         let (calls, seconds) = &self.hooks[hook as usize];
         calls[decision as usize].inc();
         seconds.observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_decision_is_counted_under_its_own_name() {
+        for (place, decision) in DECISIONS.into_iter().enumerate() {
+            assert_eq!(decision as usize, place, "{decision:?}");
+        }
+        assert_eq!(Decision::Busy as usize + 1, DECISIONS.len(), "the last one");
     }
 }

@@ -40,15 +40,17 @@ mod tests {
 
     /// Bounds inside the host, where whoever comes waits for room, and inside a sandbox: nobody meets them at an
     /// interface.
-    const OWN: [&str; 9] = [
+    const OWN: [&str; 11] = [
         "auth.hashes_at_once_max",
         "plugins.handles_max",
         "plugins.instances_max",
         "plugins.table_elements_max",
+        "storage.check_bytes_max",
         "storage.group_bytes_max",
         "storage.group_changes_max",
         "storage.queue_calls_max",
         "storage.readers_max",
+        "storage.reopen_after_ms_max",
         "storage.sweep_rows_max",
     ];
 

@@ -133,6 +133,8 @@ async fn the_list_shows_the_newest_first_page_by_page() -> Result<()> {
     // Written to in another order than made.
     for &n in &[3, 0, 4, 2, 1] {
         ada.send(places[n], &format!("news of {n}")).await?;
+        // What changed within one millisecond has no order.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     let (mut listed, mut page) = (Vec::new(), Value::Null);
     loop {

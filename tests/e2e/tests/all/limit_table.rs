@@ -79,6 +79,10 @@ const CASES: &[(&str, Case)] = &[
     ),
     ("gateway.upload_timeout_ms", Here(|| upload_timeout().boxed_local())),
     ("limits.body_bytes_max", Here(|| body_bytes().boxed_local())),
+    (
+        "limits.held_max",
+        There("tests/e2e/tests/all/held.rs", "holds_have_a_limit_and_nothing_but_a_message_is_held"),
+    ),
     ("limits.in_flight_max", Here(|| in_flight().boxed_local())),
     ("limits.logins_per_minute", Here(|| logins().boxed_local())),
     ("limits.members_max", Here(|| members().boxed_local())),

@@ -228,6 +228,10 @@ async fn a_cursor_comes_from_time_to_time_and_covers_what_was_sent_before_it() -
     let resume = json!({"epoch": epoch, "cursor": last});
     let connect = json!({"token": ada.token, "device": {"id": "d"}, "resume": resume});
     let connected = client.request("connect", connect).await?;
-    assert_eq!((&connected["recovered"], &connected["conversations"]), (&json!(true), &json!([])));
+    assert_eq!(connected["recovered"], true);
+    // The sender's own marks are stored a little later, which is a change as well; nothing else may be one.
+    for listed in list(&connected, "conversations")? {
+        assert_eq!((&listed["id"], &listed["last_seq"]), (&json!(place), &json!(newest)));
+    }
     Ok(())
 }
