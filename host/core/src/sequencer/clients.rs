@@ -14,6 +14,8 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
+/// How old a client id may be, in milliseconds. An older one is not looked for: that would read every bucket there is.
+pub const AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How far before a client id's own time it is looked for: twice what clients may be ahead.
 pub const LOOK_BACK_MS: u64 = 20 * 60 * 1000;
 

@@ -3,6 +3,7 @@
 
 use super::{
     Draft,
+    clients::AGE_MS_MAX,
     conversation::State,
     hold,
     shard::Turn,
@@ -72,7 +73,9 @@ pub fn gather(
         let here =
             |(message, _): &(Arc<Message>, u64)| message.sender == sender && message.client_id == after;
         if !newest && !gathered.iter().any(here) {
-            if clients.may_contain(sender, after, after.made_at().unwrap_or_default()) {
+            // What no client could have sent lately is not looked for.
+            let made_at = after.made_at().filter(|made_at| *made_at >= now.minus(AGE_MS_MAX));
+            if made_at.is_some_and(|made_at| clients.may_contain(sender, after, made_at)) {
                 return Err((draft, Stop::LookUpAfter));
             }
             draft.refusal = Some(out_of_turn());

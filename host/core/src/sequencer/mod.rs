@@ -21,6 +21,7 @@ mod publish;
 mod card;
 
 pub use card::{Card, Cards};
+pub use clients::AGE_MS_MAX as CLIENT_ID_AGE_MS_MAX;
 pub use conversation::{Receipts, Standing, View};
 pub use decide::Wish;
 pub use hold::{UNHEARD, unheard};

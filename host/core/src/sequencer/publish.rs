@@ -13,14 +13,14 @@ use crate::{
 };
 use bytes::Bytes;
 use godwit_domain::{
-    conversation::{Head, Marks},
+    conversation::{Head, History, Marks},
     id::{Seq, SessionId, UserId},
     message::Message,
     revision::Revision,
 };
 use godwit_protocol::{encode, object};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// A message that got its number.
 pub fn message(state: &State, message: &Message, from: Option<SessionId>, ports: &Ports) {
@@ -102,17 +102,23 @@ pub fn changed(
         let hidden = hidden.get(&user).copied().unwrap_or_default();
         show(state, user, hidden, None, ports);
     }
+    // Both are in order of ids: a search for each is what a group of ten thousand can bear.
+    let gone: Vec<_> =
+        before.iter().copied().filter(|user| state.audience.binary_search(user).is_err()).collect();
     // The last that they hear is their own leave.
-    for user in before.iter().filter(|user| !state.audience.contains(user)) {
+    for user in &gone {
         ports.router.unspare(*user, state.meta.id);
     }
     let at = At { head: head(state), seq: None };
+    let concerned = [&*state.audience, &gone].concat();
     for revision in revisions {
-        let (mut told, spared): (Vec<_>, Vec<_>) = match revision.what.message() {
-            None => (state.audience.to_vec(), Vec::new()),
-            Some(_) => state.audience.iter().copied().partition(|user| may_see(state, *user, revision)),
+        let everyone = revision.what.message().is_none() || state.meta.history == History::All;
+        let (told, spared): (Cow<'_, [UserId]>, Vec<_>) = if everyone {
+            (Cow::Borrowed(&concerned), Vec::new())
+        } else {
+            let (told, spared) = concerned.iter().partition(|user| may_see(state, **user, revision));
+            (Cow::Owned(told), spared)
         };
-        told.extend(before.iter().filter(|user| !state.audience.contains(user)));
         let object = object::Revision::new(state.meta.id, revision, None);
         ports.router.route(Push {
             audience: &told,

@@ -56,11 +56,7 @@ async fn wanting(host: &Arc<Host>, connected: &Connected, change: Change) -> Res
             (conversation, client_id, message(seq, Deed::Delete)?)
         }
         Change::React(React { conversation, seq, emoji, on, client_id }) => {
-            let bytes = emoji.len();
-            if emoji.trim().is_empty() || bytes > EMOJI_BYTES_MAX {
-                let text = format!("an emoji of {bytes} bytes, it must have 1 to {EMOJI_BYTES_MAX}");
-                return Err(Error::invalid("emoji", text));
-            }
+            check_emoji(&emoji)?;
             (conversation, client_id, message(seq, Deed::React { emoji, on })?)
         }
         Change::Remove(Remove { conversation, user, client_id }) => {
@@ -102,6 +98,16 @@ fn updated(update: Update) -> Result<Wanting, Error> {
     }
     let change = MetaChange { title, avatar, open, history };
     Ok((conversation, client_id, Wanted::Members(Wish::Update(change))))
+}
+
+/// Whether an emoji is one.
+pub fn check_emoji(emoji: &str) -> Result<(), Error> {
+    let bytes = emoji.len();
+    if emoji.trim().is_empty() || bytes > EMOJI_BYTES_MAX {
+        let text = format!("an emoji of {bytes} bytes, it must have 1 to {EMOJI_BYTES_MAX}");
+        return Err(Error::invalid("emoji", text));
+    }
+    Ok(())
 }
 
 /// Whether a title is one.

@@ -8,7 +8,7 @@ use super::Connected;
 use crate::{
     host::Host,
     outbox::Reply,
-    sequencer::{Doubt, Draft, UNHEARD, Waiter, unheard},
+    sequencer::{CLIENT_ID_AGE_MS_MAX, Doubt, Draft, UNHEARD, Waiter, unheard},
 };
 use godwit_domain::{
     conversation::{Kind, Role, direct_id},
@@ -25,8 +25,6 @@ use godwit_protocol::{
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// How old a client id may be, in milliseconds.
-const CLIENT_ID_AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 /// How far ahead of the host's clock a client id may be, in milliseconds.
 const CLIENT_ID_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
 /// How many people a message may mention.

@@ -151,6 +151,8 @@ async fn reactions_tell_who_and_stay_counted_when_many_come_at_once() -> Result<
     assert_eq!(message["my_reactions"], Value::Null);
     let long = json!({"conversation": place, "seq": 1, "emoji": "x".repeat(65), "on": true});
     assert_eq!(ada.refused("react", long).await?.field.as_deref(), Some("emoji"));
+    let all = json!({"conversation": place, "seq": 1, "emoji": "x".repeat(10_000)});
+    assert_eq!(ada.refused("reactions", all).await?.field.as_deref(), Some("emoji"));
     Ok(())
 }
 
@@ -239,6 +241,9 @@ async fn a_message_comes_after_the_one_that_it_names_or_not_at_all() -> Result<(
     let ids: Vec<_> = (0..4).map(|_| Uuid::now_v7()).collect();
     let refused = client.refused("send", send(ids[1], ids[0])).await?;
     assert_eq!((refused.code.as_str(), refused.field.as_deref()), ("out_of_turn", Some("after")));
+    for never in [Uuid::new_v4(), "00000000-0000-7000-8000-000000000001".parse()?] {
+        assert_eq!(client.refused("send", send(ids[1], never)).await?.code, "out_of_turn", "{never}");
+    }
     client.send_as(place, ids[0], "first").await?;
     let pipelined =
         [("send", send(ids[1], ids[0])), ("send", send(ids[2], ids[1])), ("send", send(ids[3], ids[0]))];

@@ -1,6 +1,6 @@
 //! What happened to messages: revisions, who reacts, what the asker hid, how far the members have come.
 
-use super::Asker;
+use super::{super::change::check_emoji, Asker};
 use crate::{
     registry::{Push, Router},
     sequencer::{Receipts, Standing, Visible},
@@ -133,6 +133,7 @@ impl Asker {
     }
 
     pub(super) async fn reactions(&self, id: u64, asked: Reactions) -> Result<Vec<u8>, Error> {
+        asked.emoji.as_deref().map_or(Ok(()), check_emoji)?;
         let view = self.host.sequencer.view(asked.conversation, self.user.id).await?.readable()?;
         if !view.visible.message(asked.seq) {
             return Err(no_message(asked.seq));
