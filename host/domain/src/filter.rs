@@ -1,7 +1,7 @@
 //! How filters take part in a send: what they are told, what they say, and the port through which `core` asks them.
 //!
 //! Four things are told apart everywhere: a *decision* (it answered), a *refusal* (it answered `err`), a *trap* (it
-//! broke) and a *deadline* (it was cut). `Busy` is the host's own: no instance was free in time.
+//! broke) and a *deadline* (it was cut). The rest is the host's own, which did not ask: `Busy`, `Open` and `Poison`.
 
 use crate::{
     conversation::{Kind, Role},
@@ -126,6 +126,10 @@ pub enum Decision {
     Deadline,
     /// No instance was free in time.
     Busy,
+    /// It was not asked: its breaker is open, or it is in quarantine.
+    Open,
+    /// It was not asked: a body that killed it twice.
+    Poison,
 }
 
 impl Decision {
@@ -139,6 +143,8 @@ impl Decision {
             Self::Trap => "trap",
             Self::Deadline => "deadline",
             Self::Busy => "busy",
+            Self::Open => "open",
+            Self::Poison => "poison",
         }
     }
 }
@@ -192,7 +198,7 @@ pub enum Judgement {
         plugin: String,
         /// At which hook.
         hook: Hook,
-        /// [`Decision::Trap`], [`Decision::Deadline`] or [`Decision::Busy`].
+        /// [`Decision::Trap`], [`Decision::Deadline`], [`Decision::Busy`] or [`Decision::Open`].
         how: Decision,
         /// What is to be judged again, where it is to be held ([`crate::plugin::OnFailure`]); else it is refused.
         held: Option<Content>,

@@ -7,7 +7,7 @@ use crate::{
     held::{Held, Rejection, Settled},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
-    plugin::{Composition, Roster},
+    plugin::{Composition, Poisoned, Roster},
     revision::{Change, Revision},
     time::Ms,
     user::{Account, Login},
@@ -319,4 +319,22 @@ pub trait Plugins: Send + Sync + 'static {
 
     /// Forgets a component; safe to repeat.
     async fn drop_component(&self, digest: crate::plugin::Digest) -> Result<(), Error>;
+
+    /// The uploaded components: digest, size in bytes, when.
+    async fn uploads(&self) -> Result<Vec<(crate::plugin::Digest, u64, Ms)>, Error>;
+
+    /// Remembers that a component of that size was uploaded; safe to repeat.
+    async fn put_upload(&self, digest: crate::plugin::Digest, size: u64, at: Ms) -> Result<(), Error>;
+
+    /// Forgets that it was uploaded, not the component; safe to repeat.
+    async fn drop_upload(&self, digest: crate::plugin::Digest) -> Result<(), Error>;
+
+    /// The bodies that a plugin is not shown, those whose time is over left out.
+    async fn poisoned(&self, plugin: &str) -> Result<Vec<Poisoned>, Error>;
+
+    /// Remembers one until its time is over; safe to repeat.
+    async fn put_poisoned(&self, plugin: &str, poisoned: &Poisoned) -> Result<(), Error>;
+
+    /// Forgets these; safe to repeat.
+    async fn drop_poisoned(&self, plugin: &str, hashes: &[String]) -> Result<(), Error>;
 }

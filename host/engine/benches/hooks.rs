@@ -14,7 +14,7 @@ use bed::{Bed, allowed, fixture, scene};
 use godwit_domain::{
     filter::{Chain, Filters},
     message::Content,
-    plugin::{Install, Manager},
+    plugin::{Component, Install, Manager},
 };
 use godwit_engine::Options;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ fn wordfilter() -> Install {
             .next()
             .unwrap()
             .to_owned(),
-        component: godwit_fixtures::component(godwit_fixtures::WORDFILTER),
+        component: Component::Bytes(godwit_fixtures::component(godwit_fixtures::WORDFILTER)),
         ..fixture("wordfilter", "1", &config)
     }
 }

@@ -7,39 +7,27 @@ use crate::{
     answer::Answer,
     bindings::Told,
     instance::Failure,
-    metrics::Meter,
-    pool::{Pool, Turn},
-    services::Private,
+    poison::Print,
+    pool::Turn,
+    seat::{Seat, Version, poisonous},
 };
 use async_trait::async_trait;
 use godwit_domain::{
     filter::{Chain, Decision, Hook, Judgement, Reason, Scene, Step, Verdict},
     id::Generation,
     message::Content,
-    plugin::{Installation, OnFailure, Release},
+    plugin::OnOpen,
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-/// A plugin in its place.
-#[derive(Clone)]
-pub(crate) struct Seat {
-    pub(crate) id: Arc<str>,
-    pub(crate) installation: Arc<Installation>,
-    pub(crate) private: Arc<Private>,
-    pub(crate) meter: Arc<Meter>,
-    /// Where its instances are; or why there are none, in which case it counts as trapped: what must be heard and
-    /// cannot be lets nothing through.
-    pub(crate) pool: Result<Arc<Pool>, Arc<str>>,
-}
+use std::time::{Duration, Instant};
 
 /// One set of filters.
 pub(crate) struct Snapshot {
     generation: Generation,
     /// In the order of the composition: by id.
     seats: Vec<Seat>,
+    /// Where the composition has each seat's canary: after the active versions. Of a seat without one, where the next
+    /// one would be.
+    canaries: Vec<u16>,
     /// Places of the plugins that serve the hook, in the order in which they run.
     normalise: Vec<u16>,
     moderation: Vec<u16>,
@@ -56,19 +44,26 @@ impl Snapshot {
     pub(crate) fn new(generation: Generation, seats: Vec<Seat>, chain_cpu_ms: u32) -> Self {
         let mut order: Vec<u16> = (0..=u16::MAX).take(seats.len()).collect();
         // By id already, which the sort keeps among equals.
-        order.sort_by_key(|place| seats[usize::from(*place)].release().priority);
+        order.sort_by_key(|place| seats[usize::from(*place)].priority());
         let serving = |hook| {
-            let serves = |place: &u16| seats[usize::from(*place)].release().hooks.contains(&hook);
+            let serves = |place: &u16| seats[usize::from(*place)].serves(hook);
             order.iter().copied().filter(serves).collect()
         };
+        let mut next = seats.len() as u16;
+        let place = |seat: &Seat| {
+            let place = next;
+            next += u16::from(seat.installation.canary().is_some());
+            place
+        };
+        let canaries = seats.iter().map(place).collect();
         let (normalise, moderation) = (serving(Hook::Normalise), serving(Hook::Moderation));
-        Self { generation, normalise, moderation, seats, chain_cpu_ms }
+        Self { generation, normalise, moderation, seats, canaries, chain_cpu_ms }
     }
 
     /// All plugins, in the order in which they run.
     pub(crate) fn ordered(&self) -> Vec<&Seat> {
         let mut seats: Vec<&Seat> = self.seats.iter().collect();
-        seats.sort_by_key(|seat| seat.release().priority);
+        seats.sort_by_key(|seat| seat.priority());
         seats
     }
 
@@ -80,9 +75,20 @@ impl Snapshot {
     /// Asks one plugin, and writes down what it came to.
     async fn ask(&self, place: u16, hook: Hook, pass: &mut Pass<'_>) -> Next {
         let seat = &self.seats[usize::from(place)];
-        let started = Instant::now();
-        let answer = seat.ask(hook, pass).await;
+        let Some((version, canary)) = seat.route(pass.scene.conversation.as_ref()) else { return Next::Go };
+        if !version.release.hooks.contains(&hook) {
+            // A version beside it serves the hook.
+            if let Some(shadow) = seat.shadow() {
+                shadow.offer(hook, pass.scene, &pass.content, &Ok(Answer::Allow));
+            }
+            return Next::Go;
+        }
+        let (started, cpu_ms) = (Instant::now(), pass.cpu_ms);
+        let answer = version.ask(hook, pass).await;
         let took = started.elapsed();
+        if let Some(shadow) = seat.shadow() {
+            shadow.offer(hook, pass.scene, &pass.content, &answer);
+        }
         let (decision, next) = match answer {
             Ok(Answer::Allow) => (Decision::Allow, Next::Go),
             Ok(Answer::Rewrite { body, mentions }) => {
@@ -96,25 +102,28 @@ impl Snapshot {
                 pass.held.get_or_insert((place, reason));
                 (Decision::Hold, Next::Go)
             }
-            Err(Failure { how, why }) => {
-                let text = format!("host: {} of `{}`: {why}", how.name(), hook.name());
-                seat.private.log("error", &seat.release().version, &text);
-                let next = match hook {
+            Err(failure) => {
+                version.note(&seat.private, hook, &failure);
+                let how = failure.how;
+                let next = match (hook, how) {
                     // The text stays as it was; moderation sees it and decides.
-                    Hook::Normalise => Next::Go,
-                    Hook::Moderation => match seat.release().on_failure {
-                        OnFailure::Reject => Next::Stop(failed(seat, hook, how, None)),
-                        OnFailure::Hold => {
+                    (Hook::Normalise, _) => Next::Go,
+                    (Hook::Moderation, Decision::Poison) => Next::Stop(rejected(seat, poisonous())),
+                    (Hook::Moderation, _) => match seat.unjudged(version, how) {
+                        OnOpen::Reject => Next::Stop(failed(seat, hook, how, None)),
+                        OnOpen::Hold => {
                             pass.failed.get_or_insert((place, hook, how));
                             Next::Go
                         }
+                        OnOpen::Allow => Next::Go,
                     },
                 };
                 (how, next)
             }
         };
-        seat.meter.called(hook, decision, took);
-        pass.verdict.steps.push(Step { plugin: place, hook, decision, micros: micros(took) });
+        version.meter.called(hook, decision, took, cpu_ms - pass.cpu_ms);
+        let plugin = if canary { self.canaries[usize::from(place)] } else { place };
+        pass.verdict.steps.push(Step { plugin, hook, decision, micros: micros(took) });
         next
     }
 }
@@ -132,34 +141,26 @@ struct Pass<'a> {
     failed: Option<(u16, Hook, Decision)>,
 }
 
-impl Seat {
-    pub(crate) fn new(
-        installation: &Installation,
-        private: Arc<Private>,
-        meter: Arc<Meter>,
-        pool: Result<Arc<Pool>, Arc<str>>,
-    ) -> Self {
-        Self {
-            id: installation.id.as_str().into(),
-            installation: Arc::new(installation.clone()),
-            private,
-            meter,
-            pool,
-        }
-    }
-
-    pub(crate) fn release(&self) -> &Release {
-        &self.installation.active
-    }
-
+impl Version {
     async fn ask(&self, hook: Hook, pass: &mut Pass<'_>) -> Result<Answer, Failure> {
+        let sender = pass.scene.sender.id;
+        let Pass { content, cpu_ms, told, .. } = pass;
+        let call = self.health.admit(hook, sender, || Print::of(self.print, hook, content))?;
         let pool = self.pool.as_ref().map_err(|why| Failure::trap(&**why))?;
-        if pass.cpu_ms == 0 {
-            let why = "the filters before it used up the CPU time of the whole chain".to_owned();
-            return Err(Failure { how: Decision::Deadline, why });
+        if *cpu_ms == 0 {
+            let why = "the filters before it used up the CPU time of the whole chain";
+            return Err(Failure::deadline(why));
         }
-        let mut instance = pool.lend(Turn { user: pass.scene.sender.id, hook }).await?;
-        instance.ask(hook, &pass.told, &pass.content, &mut pass.cpu_ms).await
+        let whole = *cpu_ms >= pool.call_cpu_ms();
+        let mut instance = pool.lend(Turn { user: sender, hook }).await?;
+        let answer = instance.ask(hook, told, content, cpu_ms).await;
+        match &answer {
+            Ok(_) => call.answered(),
+            // What the plugins before it left was not enough for it: that says nothing about this one.
+            Err(failure) if failure.how == Decision::Deadline && !whole => {}
+            Err(failure) => call.broke(failure.how),
+        }
+        answer
     }
 }
 

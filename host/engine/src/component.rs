@@ -39,6 +39,8 @@ pub(crate) struct Outside {
     pub(crate) lifecycle: bool,
     /// Exports that the host does not know.
     pub(crate) unknown: Vec<String>,
+    /// What it imports.
+    pub(crate) imports: Vec<String>,
 }
 
 /// Reads the outside of a component and checks imports and sizes.
@@ -66,7 +68,7 @@ pub(crate) fn inspect(bytes: &[u8], options: &Options) -> Result<Outside, Vec<St
         let limit = options.core_modules_max;
         problems.push(format!("the component has {} core modules, the limit is {limit}", read.core_modules));
     }
-    let mut outside = Outside::default();
+    let mut outside = Outside { imports: read.imports, ..Outside::default() };
     for name in read.exports {
         match HOOKS.iter().find(|(export, _)| *export == name) {
             Some((_, hook)) => outside.hooks.push(*hook),
@@ -169,7 +171,10 @@ mod tests {
         ))
         .unwrap();
         let unknown = vec!["godwit:plugin/normalise@0.2.0".to_owned(), "exports".to_owned()];
-        assert_eq!(outside, Outside { hooks: vec![Hook::Moderation], lifecycle: true, unknown });
+        assert_eq!(
+            outside,
+            Outside { hooks: vec![Hook::Moderation], lifecycle: true, unknown, imports: vec![] }
+        );
     }
 
     #[test]

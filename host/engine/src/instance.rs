@@ -47,19 +47,27 @@ pub(crate) struct Blueprint {
 /// A call that gave no answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
-    /// [`Decision::Trap`], [`Decision::Deadline`] or [`Decision::Busy`].
+    /// [`Decision::Trap`], [`Decision::Deadline`], [`Decision::Busy`], [`Decision::Open`] or [`Decision::Poison`].
     pub(crate) how: Decision,
+    /// Of a trap: which kind, one of [`crate::metrics::TRAPS`].
+    pub(crate) kind: &'static str,
     /// For the operator.
     pub(crate) why: String,
 }
 
 impl Failure {
+    /// It broke a rule of the host.
     pub(crate) fn trap(why: impl Into<String>) -> Self {
-        Self { how: Decision::Trap, why: why.into() }
+        Self { how: Decision::Trap, kind: "host", why: why.into() }
     }
 
-    fn deadline(why: impl Into<String>) -> Self {
-        Self { how: Decision::Deadline, why: why.into() }
+    /// It was not asked.
+    pub(crate) fn not_asked(how: Decision, why: impl Into<String>) -> Self {
+        Self { how, kind: "", why: why.into() }
+    }
+
+    pub(crate) fn deadline(why: impl Into<String>) -> Self {
+        Self { how: Decision::Deadline, kind: "", why: why.into() }
     }
 }
 
@@ -71,6 +79,8 @@ pub(crate) struct Instance {
     blueprint: Arc<Blueprint>,
     usable: bool,
     calls_left: u32,
+    /// What the meter counts of its memory.
+    metered_bytes: usize,
     pub(crate) idle_since: Instant,
 }
 
@@ -122,9 +132,20 @@ impl Instance {
         memory.bytes_max = mib(blueprint.memory_mib).max(memory.bytes * 4).min(mib(options.memory_mib_max));
         blueprint.meter.live.inc();
         blueprint.meter.created.inc();
+        let metered_bytes = memory.bytes;
+        blueprint.meter.memory_bytes.inc_by(metered_bytes as i64);
         let calls_left = jitter(options.calls_per_instance.max(1));
         let idle_since = Instant::now();
-        Ok(Self { store, normalise, moderation, blueprint, usable: true, calls_left, idle_since })
+        Ok(Self {
+            store,
+            normalise,
+            moderation,
+            blueprint,
+            usable: true,
+            calls_left,
+            metered_bytes,
+            idle_since,
+        })
     }
 
     /// Whether it may be called again; one that failed, or whose call was dropped, may not.
@@ -170,6 +191,11 @@ impl Instance {
             _ => Err(Failure::trap(format!("hook `{}` is not served", hook.name()))),
         };
         *cpu_ms = cpu_ms.saturating_sub(self.store.data().budget.used_ms);
+        let bytes = self.store.data().memory.bytes;
+        if bytes != self.metered_bytes {
+            self.blueprint.meter.memory_bytes.inc_by(bytes as i64 - self.metered_bytes as i64);
+            self.metered_bytes = bytes;
+        }
         let answer = answer?.map_err(Failure::trap)?;
         self.usable = true;
         Ok(answer)
@@ -179,6 +205,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         self.blueprint.meter.live.dec();
+        self.blueprint.meter.memory_bytes.dec_by(self.metered_bytes as i64);
         self.blueprint.meter.retired.inc();
     }
 }
@@ -233,10 +260,29 @@ async fn cut<T>(
         },
     };
     result.map_err(|error| match error.downcast_ref::<Trap>() {
+        // The instances of other plugins are all there may be: nothing that this one did.
+        None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+            Failure::not_asked(Decision::Busy, format!("{error:#}"))
+        }
         Some(Trap::Interrupt) => Failure::deadline(format!("more than {} used", cpu())),
-        Some(trap) => Failure::trap(format!("{trap}")),
-        None => Failure::trap(format!("{:#}", error)),
+        trap => {
+            let why = trap.map_or_else(|| format!("{error:#}"), |trap| format!("{trap}"));
+            Failure { how: Decision::Trap, kind: kind(trap, &why), why }
+        }
     })
+}
+
+/// Which kind of trap it was, for metrics.
+fn kind(trap: Option<&Trap>, why: &str) -> &'static str {
+    match trap {
+        Some(Trap::UnreachableCodeReached) => "unreachable",
+        Some(Trap::StackOverflow) => "stack",
+        Some(Trap::MemoryOutOfBounds | Trap::HeapMisaligned | Trap::TableOutOfBounds) => "out-of-bounds",
+        Some(_) => "other",
+        // What the limiter says of growth; there is no type to know it by.
+        None if why.contains("memory limit") || why.contains("table limit") => "memory",
+        None => "host",
+    }
 }
 
 /// `calls`, give or take a quarter, so that instances that began together do not end together.

@@ -5,7 +5,8 @@
 //! A guest's failure is data here: it may cost its own call, never the process.
 //!
 //! Start with [`Engine`], which is both ports of the domain, [`Filters`] and [`Manager`]. Then follow a message
-//! through `chain`, `pool` and `instance`, and a component through `manage`, `stage` and `compile`.
+//! through `chain`, `seat`, `pool` and `instance`, and a component through `manage`, `stage` and `compile`. What
+//! failures lead to is in `health`, with `breaker` and `poison`.
 //!
 //! ```
 //! use godwit_engine::Options;
@@ -16,45 +17,57 @@
 
 mod answer;
 mod bindings;
+mod breaker;
 mod chain;
 pub mod compile;
 mod component;
+mod grants;
+mod health;
 mod instance;
 mod manage;
 mod manifest;
 mod metrics;
 mod options;
+mod poison;
 mod pool;
 mod runtime;
+mod seat;
 mod services;
+mod shadow;
 mod stage;
 mod state;
 mod wasi;
 
 pub use compile::{Program, child::main as compile_child};
 pub use metrics::Metrics;
-pub use options::{Compile, Options};
+pub use options::{Breaker, Compile, Options, Poison, Rollback};
 
 use async_trait::async_trait;
 use godwit_domain::{
     filter::{Chain, Filters},
     id::Generation,
-    plugin::{self, Install, Installed, LogLine, Manager, Status},
+    plugin::{
+        self, Advance, Digest, Install, Installed, LogLine, Manager, Poisoned, Setting, Status, Upload,
+        Uploaded,
+    },
     tables,
     time::Clock,
 };
-use manage::Live;
+use manage::{Live, Parts};
 use std::{path::Path, sync::Arc, time::Duration};
-use tokio::task::JoinHandle;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 /// How often idle instances are looked for.
 const CHORES: Duration = Duration::from_secs(5);
+/// Alarms that may wait to be carried out. One that finds no room is raised again by the next failure.
+const ALARMS_MAX: usize = 64;
 
 /// The plugin engine: filters for messages, management for operators.
 pub struct Engine {
     live: Arc<Live>,
     metrics: Arc<Metrics>,
     chores: JoinHandle<()>,
+    heed: JoinHandle<()>,
 }
 
 /// Why the engine could not be opened.
@@ -87,8 +100,10 @@ impl Engine {
         let compiler = compile::Compiler::new(engine.clone(), compiler, &options, cache, metrics.clone());
         // Before the first instance is made: it is cut by this clock.
         let ticker = runtime::Ticker::start(&engine)?;
-        let live =
-            Live::load(Arc::new(options), tables, clock, &engine, ticker, compiler, metrics.clone()).await?;
+        let (alarms, heard) = mpsc::channel(ALARMS_MAX);
+        let parts = Parts { options: Arc::new(options), tables, clock, metrics: metrics.clone(), alarms };
+        let live = Live::load(parts, &engine, ticker, compiler).await?;
+        let heed = tokio::spawn(manage::heed(Arc::downgrade(&live), heard));
         let weak = Arc::downgrade(&live);
         let chores = tokio::spawn(async move {
             let mut chores = tokio::time::interval(CHORES);
@@ -100,7 +115,7 @@ impl Engine {
                 }
             }
         });
-        Ok(Arc::new(Self { live, metrics, chores }))
+        Ok(Arc::new(Self { live, metrics, chores, heed }))
     }
 
     /// What is counted; to be registered by who serves metrics.
@@ -112,6 +127,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.chores.abort();
+        self.heed.abort();
     }
 }
 
@@ -123,6 +139,20 @@ impl Filters for Engine {
 
 #[async_trait]
 impl Manager for Engine {
+    async fn upload(&self, component: Vec<u8>) -> Result<Uploaded, plugin::Error> {
+        let live = self.live.clone();
+        finish(async move { live.upload(component).await }).await
+    }
+
+    async fn uploads(&self) -> Result<Vec<Upload>, plugin::Error> {
+        self.live.uploads().await
+    }
+
+    async fn discard(&self, digest: Digest) -> Result<(), plugin::Error> {
+        let live = self.live.clone();
+        finish(async move { live.discard(digest).await }).await
+    }
+
     async fn install(&self, install: Install) -> Result<Installed, plugin::Error> {
         let live = self.live.clone();
         finish(async move { live.install(install).await }).await
@@ -137,6 +167,16 @@ impl Manager for Engine {
         finish(async move { live.rollback(&id).await }).await
     }
 
+    async fn advance(&self, id: &str, advance: Advance) -> Result<Installed, plugin::Error> {
+        let (live, id) = (self.live.clone(), id.to_owned());
+        finish(async move { live.advance(&id, advance).await }).await
+    }
+
+    async fn set(&self, id: &str, setting: Setting) -> Result<Status, plugin::Error> {
+        let (live, id) = (self.live.clone(), id.to_owned());
+        finish(async move { live.set(&id, setting).await }).await
+    }
+
     async fn remove(&self, id: &str) -> Result<Generation, plugin::Error> {
         let (live, id) = (self.live.clone(), id.to_owned());
         finish(async move { live.remove(&id).await }).await
@@ -144,6 +184,15 @@ impl Manager for Engine {
 
     async fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, plugin::Error> {
         self.live.logs(id, after)
+    }
+
+    async fn poisoned(&self, id: &str) -> Result<Vec<Poisoned>, plugin::Error> {
+        self.live.poisoned(id)
+    }
+
+    async fn forgive(&self, id: &str) -> Result<usize, plugin::Error> {
+        let (live, id) = (self.live.clone(), id.to_owned());
+        finish(async move { live.forgive(&id).await }).await
     }
 }
 

@@ -1,33 +1,50 @@
-//! Changes of what serves: install, roll back, remove; one after the other, while messages flow.
+//! Changes of what serves: one after the other, while messages flow.
 //!
 //! A change is staged, then stored, then published, in this order: what serves was durable first, and what could not
 //! be stored never served. Each change runs in a task of its own, so that a caller who goes away cannot stop it
 //! between the two.
+//!
+//! Start with [`Live`]; then `install` and `trial` for versions, `settings` for what an operator decides about a
+//! plugin, `alarms` for what the host does by itself, `status` for what operators see.
+
+mod alarms;
+mod components;
+mod install;
+mod settings;
+mod status;
+mod trial;
+
+pub(crate) use alarms::heed;
 
 use crate::{
-    chain::{Seat, Snapshot},
+    chain::Snapshot,
     compile::Compiler,
+    health::{Alarm, Health, Role},
     instance::Instance,
-    metrics::Metrics,
+    metrics::{Meter, Metrics},
     options::Options,
+    poison::{self, Poison},
     pool::Pool,
     runtime::Ticker,
+    seat::{self, Seat, Version},
     services::Private,
+    shadow::Shadow,
     stage::{Candidate, Ready, Stage},
 };
 use arc_swap::ArcSwap;
 use godwit_domain::{
-    filter::Chain,
     id::Generation,
-    plugin::{Digest, Error, Install, Installation, Installed, LogLine, Release, Roster, Status},
+    plugin::{self, Error, Installation, LogLine, Release, Roster},
     tables::{self, Written},
     time::Clock,
 };
-use sha2::{Digest as _, Sha256};
 use std::{collections::HashSet, sync::Arc, time::Duration};
-use tokio::{runtime::Handle, sync::Mutex};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, mpsc},
+};
 
-/// Plugins that one host may have: what a [`godwit_domain::filter::Step`] can count.
+/// Plugins that one host may have; with a canary each, what a [`godwit_domain::filter::Step`] can count.
 const PLUGINS_MAX: usize = 1_000;
 
 /// What serves, and the one way to change it.
@@ -37,24 +54,39 @@ pub(crate) struct Live {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     runtime: Handle,
+    alarms: mpsc::Sender<Alarm>,
     /// Read by every message.
     pub(crate) snapshot: ArcSwap<Snapshot>,
     /// Held during a change; messages and lists never take it.
     roster: Mutex<Roster>,
 }
 
+/// What the whole engine shares, handed to [`Live::load`].
+pub(crate) struct Parts {
+    pub(crate) options: Arc<Options>,
+    pub(crate) tables: Arc<dyn tables::Plugins>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) alarms: mpsc::Sender<Alarm>,
+}
+
+/// What belongs to a plugin, whichever version serves.
+#[derive(Clone)]
+struct Own {
+    private: Arc<Private>,
+    poison: Arc<Poison>,
+}
+
 impl Live {
     /// Loads what is installed. A plugin that does not load keeps its seat, so that moderation is not switched off by
     /// a broken disk; operators see why in its log and may roll back or remove it.
     pub(crate) async fn load(
-        options: Arc<Options>,
-        tables: Arc<dyn tables::Plugins>,
-        clock: Arc<dyn Clock>,
+        parts: Parts,
         engine: &wasmtime::Engine,
         ticker: Ticker,
         compiler: Compiler,
-        metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, crate::Error> {
+        let Parts { options, tables, clock, metrics, alarms } = parts;
         let roster = tables.roster().await?;
         let stage = Stage::new(options, clock.clone(), engine, ticker, compiler)?;
         let live = Self {
@@ -63,36 +95,177 @@ impl Live {
             clock,
             metrics,
             runtime: Handle::current(),
+            alarms,
             snapshot: ArcSwap::from_pointee(Snapshot::new(Generation::ZERO, Vec::new(), 0)),
             roster: Mutex::default(),
         };
         let mut seats = Vec::new();
         for installation in &roster.plugins {
-            seats.push(live.restore(installation).await);
+            seats.push(live.restore(installation).await?);
         }
         live.publish(&roster, seats);
         *live.roster.lock().await = roster;
         Ok(Arc::new(live))
     }
 
-    async fn restore(&self, installation: &Installation) -> Seat {
-        let Installation { id, active, .. } = installation;
-        let private = Private::new(id, &self.stage.options, self.clock.clone());
-        match self.prepare(id, active).await {
-            Ok(ready) => match self.seat(installation, &ready, private.clone()).await {
-                Ok(seat) => seat,
-                Err(error) => self.broken(installation, private, &error),
-            },
-            Err(error) => self.broken(installation, private, &error),
+    async fn restore(&self, plugin: &Installation) -> Result<Seat, godwit_domain::waist::Error> {
+        let poisoned = self.tables.poisoned(&plugin.id).await?;
+        let own = self.own_anew(&plugin.id, poisoned);
+        let log = |version: &str, why: &str| {
+            tracing::error!(plugin = %plugin.id, version, why, "plugin could not be loaded");
+            own.private.log("error", version, &format!("host: {why}"));
+        };
+        let active = match self.active(plugin, &own, None).await {
+            Ok(active) => active,
+            Err(error) => {
+                let why = format!("the plugin could not be loaded: {error}");
+                log(&plugin.active.version, &why);
+                self.idle(plugin, &own, why)
+            }
+        };
+        let trial = match self.trial(plugin, &own, None).await {
+            Ok(trial) => trial,
+            Err(error) => {
+                let version = plugin.candidate.as_ref().map_or("", |candidate| &candidate.release.version);
+                log(version, &format!("the candidate could not be loaded, and is not tried: {error}"));
+                None
+            }
+        };
+        Ok(seat(plugin, own, active, trial))
+    }
+
+    /// The seat that an installation makes: what runs already goes on, what is new is started. `fresh` is a version
+    /// that was made ready just now.
+    async fn assemble(&self, plugin: &Installation, fresh: Option<&Ready>) -> Result<Seat, Error> {
+        let own = self.own(&plugin.id);
+        let active = self.active(plugin, &own, fresh).await?;
+        let trial = self.trial(plugin, &own, fresh).await?;
+        Ok(seat(plugin, own, active, trial))
+    }
+
+    async fn active(
+        &self,
+        plugin: &Installation,
+        own: &Own,
+        fresh: Option<&Ready>,
+    ) -> Result<Version, Error> {
+        if plugin.policy.disabled {
+            return Ok(self.idle(plugin, own, "an operator disabled it".to_owned()));
+        }
+        if let Some(quarantine) = &plugin.quarantine {
+            return Ok(self.idle(plugin, own, format!("it is in quarantine: {}", quarantine.why)));
+        }
+        if let Some(now) = self.find(&plugin.id) {
+            let Seat { active, installation, .. } = now;
+            let same = *active.release == plugin.active
+                && installation.swapped_at == plugin.swapped_at
+                && installation.policy.pinned == plugin.policy.pinned;
+            if same && active.pool.is_ok() && !active.health.is_stopped() {
+                return Ok(active);
+            }
+        }
+        self.start(&plugin.id, &plugin.active, self.role(plugin), own, fresh).await
+    }
+
+    /// What failures of the active version lead to.
+    fn role(&self, plugin: &Installation) -> Role {
+        let back = plugin.previous.is_some() && plugin.reverted.is_none() && !plugin.policy.pinned;
+        let window_ms = u64::from(self.stage.options.rollback.window_s) * 1_000;
+        Role::Active { revert_until: back.then(|| plugin.swapped_at.plus(window_ms)) }
+    }
+
+    async fn trial(
+        &self,
+        plugin: &Installation,
+        own: &Own,
+        fresh: Option<&Ready>,
+    ) -> Result<Option<seat::Trial>, Error> {
+        let Some(plugin::Candidate { release, trial }) = &plugin.candidate else { return Ok(None) };
+        if plugin.policy.disabled {
+            return Ok(None);
+        }
+        let now = self.find(&plugin.id).and_then(|seat| seat.trial);
+        match (trial, now) {
+            (plugin::Trial::Pending { .. }, _) => Ok(None),
+            (plugin::Trial::Shadow, Some(seat::Trial::Shadow(shadow))) if shadow.is_of(release) => {
+                Ok(Some(seat::Trial::Shadow(shadow)))
+            }
+            (plugin::Trial::Shadow, _) => {
+                let prepared;
+                let ready = match fresh {
+                    Some(ready) => ready,
+                    None => {
+                        prepared = self.prepare(&plugin.id, release).await?;
+                        &prepared
+                    }
+                };
+                let aside = own.private.aside(&self.stage.options);
+                let blueprint = ready.blueprint(aside, Arc::new(Meter::detached()));
+                let first = Instance::make(blueprint.clone()).await;
+                let first = first.map_err(|failure| Error::Refused(vec![failure.why]))?;
+                let (clock, options) = (self.clock.clone(), &self.stage.options);
+                let release = Arc::new(release.clone());
+                let shadow = Shadow::start(release, blueprint, first, clock, options, &self.runtime);
+                Ok(Some(seat::Trial::Shadow(shadow)))
+            }
+            (plugin::Trial::Canary { percent }, Some(seat::Trial::Canary(version, _)))
+                if *version.release == *release && !version.health.is_stopped() =>
+            {
+                Ok(Some(seat::Trial::Canary(version, *percent)))
+            }
+            (plugin::Trial::Canary { percent }, _) => {
+                let version = self.start(&plugin.id, release, Role::Canary, own, fresh).await?;
+                Ok(Some(seat::Trial::Canary(version, *percent)))
+            }
         }
     }
 
-    fn broken(&self, installation: &Installation, private: Arc<Private>, error: &Error) -> Seat {
-        let Installation { id, active, .. } = installation;
-        let why = format!("the plugin could not be loaded: {error}");
-        tracing::error!(plugin = %id, version = active.version, %error, "plugin could not be loaded");
-        private.log("error", &active.version, &format!("host: {why}"));
-        Seat::new(installation, private, Arc::new(self.metrics.meter(id, &active.version)), Err(why.into()))
+    /// A version with its first instances: one for each core, so that short calls find one free from the beginning.
+    async fn start(
+        &self,
+        id: &str,
+        release: &Release,
+        role: Role,
+        own: &Own,
+        fresh: Option<&Ready>,
+    ) -> Result<Version, Error> {
+        let prepared;
+        let ready = match fresh {
+            Some(ready) => ready,
+            None => {
+                prepared = self.prepare(id, release).await?;
+                &prepared
+            }
+        };
+        let mut version = self.version(id, release, role, own, String::new());
+        let blueprint = ready.blueprint(own.private.clone(), version.meter.clone());
+        let mut first = Vec::new();
+        for _ in 0..self.stage.options.warm_instances() {
+            let made = Instance::make(blueprint.clone()).await;
+            first.push(made.map_err(|failure| Error::Refused(vec![failure.why]))?);
+        }
+        version.pool = Ok(Pool::new(blueprint, version.health.clone(), first, self.runtime.clone()));
+        Ok(version)
+    }
+
+    /// The active version without instances: it is not asked, or what it is asked counts as trapped.
+    fn idle(&self, plugin: &Installation, own: &Own, why: String) -> Version {
+        let role = match plugin.quarantine {
+            Some(_) => Role::Quarantined,
+            None => Role::Active { revert_until: None },
+        };
+        self.version(&plugin.id, &plugin.active, role, own, why)
+    }
+
+    fn version(&self, id: &str, release: &Release, role: Role, own: &Own, why: String) -> Version {
+        let (release, meter) =
+            (Arc::new(release.clone()), Arc::new(self.metrics.meter(id, &release.version)));
+        let parts = (own.poison.clone(), own.private.clone(), meter.clone());
+        let (options, alarms) = (self.stage.options.clone(), self.alarms.clone());
+        let health = Health::new(id.into(), release.clone(), role, parts, options, alarms);
+        health.show_all();
+        let print = poison::of_version(&release);
+        Version { release, print, meter, health, pool: Err(why.into()) }
     }
 
     /// Makes a stored release ready again.
@@ -105,156 +278,29 @@ impl Live {
             .await
     }
 
-    /// A seat with its first instances: one for each core, so that short calls find one free from the beginning.
-    async fn seat(
-        &self,
-        installation: &Installation,
-        ready: &Ready,
-        private: Arc<Private>,
-    ) -> Result<Seat, Error> {
-        let meter = Arc::new(self.metrics.meter(&installation.id, &installation.active.version));
-        let blueprint = ready.blueprint(private.clone(), meter.clone());
-        let mut first = Vec::new();
-        for _ in 0..self.stage.options.warm_instances() {
-            let made = Instance::make(blueprint.clone()).await;
-            first.push(made.map_err(|failure| Error::Refused(vec![failure.why]))?);
-        }
-        let pool = Pool::new(blueprint, first, self.runtime.clone());
-        Ok(Seat::new(installation, private, meter, Ok(pool)))
-    }
-
-    pub(crate) async fn install(&self, install: Install) -> Result<Installed, Error> {
-        let mut roster = self.roster.lock().await;
-        let Install { id, manifest, component, grants, config, dry_run } = install;
-        let active = roster.plugins.iter().find(|plugin| plugin.id == id).map(|plugin| &plugin.active);
-        let config = match (config, active) {
-            (Some(config), _) => config,
-            (None, Some(active)) => active.config.clone(),
-            (None, None) => "{}".to_owned(),
-        };
-        let digest = Digest(Sha256::digest(&component).into());
-        let candidate = Candidate {
-            id: &id,
-            manifest: &manifest,
-            digest,
-            component: &component,
-            config: &config,
-            grants: &grants,
-        };
-        let ready = self.stage.prepare(&candidate).await?;
-        let version = ready.checked.manifest.version.clone();
-        let warnings = ready.warnings.clone();
-        let installed = |generation| Installed {
-            id: id.clone(),
-            version,
-            digest: digest.to_string(),
-            generation,
-            warnings,
-        };
-
-        let same = active.is_some_and(|active| {
-            active.digest == digest
-                && active.config == config
-                && active.grants == grants
-                && active.manifest == manifest
-        });
-        if same && self.find(&id).is_some_and(|seat| seat.pool.is_ok()) {
-            return Ok(installed(roster.generation));
-        }
-        self.stage.rehearse(&ready).await?;
-        if active.is_none() && roster.plugins.len() >= PLUGINS_MAX {
-            let problem = format!("{PLUGINS_MAX} plugins are installed, which is the limit; remove one");
-            return Err(Error::Refused(vec![problem]));
-        }
-        if dry_run {
-            return Ok(installed(roster.generation));
-        }
-
-        let release = Release {
-            version: ready.checked.manifest.version.clone(),
-            digest,
-            manifest,
-            config,
-            grants,
-            hooks: ready.checked.hooks.clone(),
-            priority: ready.checked.manifest.priority,
-            on_failure: ready.checked.on_failure,
-            installed_at: self.clock.now(),
-        };
-        let mut after = roster.clone();
-        let place = match after.plugins.binary_search_by(|plugin| plugin.id.cmp(&id)) {
-            Ok(place) => {
-                let plugin = &mut after.plugins[place];
-                let before = std::mem::replace(&mut plugin.active, release);
-                // The same once more repairs a plugin that did not load; what it replaced stays the way back.
-                if !same {
-                    plugin.previous = Some(before);
-                }
-                place
-            }
-            Err(place) => {
-                after.plugins.insert(place, Installation { id: id.clone(), active: release, previous: None });
-                place
-            }
-        };
-        self.tables.put_component(digest, &component).await?;
-        let seat = self.seat(&after.plugins[place], &ready, self.private(&id)).await?;
-        let generation = self.change(&mut roster, after, Some(seat)).await?;
-        Ok(installed(generation))
-    }
-
-    pub(crate) async fn rollback(&self, id: &str) -> Result<Installed, Error> {
-        let mut roster = self.roster.lock().await;
-        let mut after = roster.clone();
-        let plugin = find(&mut after, id)?;
-        let Some(previous) = plugin.previous.take() else {
-            return Err(Error::Conflict(format!("`{id}` has no version before `{}`", plugin.active.version)));
-        };
-        plugin.previous = Some(std::mem::replace(&mut plugin.active, previous));
-        let ready = self.prepare(id, &plugin.active).await?;
-        let (version, digest) = (plugin.active.version.clone(), plugin.active.digest.to_string());
-        let seat = self.seat(plugin, &ready, self.private(id)).await?;
-        let generation = self.change(&mut roster, after, Some(seat)).await?;
-        Ok(Installed { id: id.to_owned(), version, digest, generation, warnings: ready.warnings })
-    }
-
     pub(crate) async fn remove(&self, id: &str) -> Result<Generation, Error> {
         let mut roster = self.roster.lock().await;
         let mut after = roster.clone();
         find(&mut after, id)?;
         after.plugins.retain(|plugin| plugin.id != id);
-        self.change(&mut roster, after, None).await
-    }
-
-    pub(crate) fn list(&self) -> Vec<Status> {
-        let snapshot = self.snapshot.load();
-        let status = |seat: &Seat| {
-            let Installation { id, active, previous } = &*seat.installation;
-            Status {
-                id: id.clone(),
-                version: active.version.clone(),
-                digest: active.digest.to_string(),
-                hooks: active.hooks.clone(),
-                priority: active.priority,
-                on_failure: active.on_failure,
-                grants: active.grants.clone(),
-                previous: previous.as_ref().map(|release| release.version.clone()),
-                installed_at: active.installed_at,
-                generation: snapshot.generation(),
-            }
-        };
-        snapshot.ordered().into_iter().map(status).collect()
+        let generation = self.change(&mut roster, after, None).await?;
+        // Removed it is already: what stays behind ends by itself.
+        if let Err(error) = self.forget_poison(id).await {
+            tracing::warn!(plugin = id, %error, "what a removed plugin was not shown stays stored");
+        }
+        Ok(generation)
     }
 
     pub(crate) fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, Error> {
         self.find(id).map(|seat| seat.private.lines(after)).ok_or_else(|| Error::NotFound(id.to_owned()))
     }
 
-    /// Drops instances that nobody needs.
+    /// Drops instances that nobody needs, and tells metrics what time alone has changed.
     pub(crate) fn retire_idle(&self) {
         let idle = Duration::from_secs(self.stage.options.instance_idle_s.into());
-        for seat in self.snapshot.load().seats() {
-            if let Ok(pool) = &seat.pool {
+        for version in self.snapshot.load().seats().iter().flat_map(Seat::versions) {
+            version.health.show_all();
+            if let Ok(pool) = &version.pool {
                 pool.retire_idle(idle);
             }
         }
@@ -265,10 +311,18 @@ impl Live {
     }
 
     /// What is the plugin's own, whichever version serves.
-    fn private(&self, id: &str) -> Arc<Private> {
+    fn own(&self, id: &str) -> Own {
         match self.find(id) {
-            Some(seat) => seat.private,
-            None => Private::new(id, &self.stage.options, self.clock.clone()),
+            Some(Seat { private, poison, .. }) => Own { private, poison },
+            None => self.own_anew(id, Vec::new()),
+        }
+    }
+
+    fn own_anew(&self, id: &str, poisoned: Vec<plugin::Poisoned>) -> Own {
+        let options = &self.stage.options;
+        Own {
+            private: Private::new(id, options, self.clock.clone()),
+            poison: Arc::new(Poison::new(options.poison.clone(), poisoned)),
         }
     }
 
@@ -309,22 +363,18 @@ impl Live {
         self.metrics.keep(roster);
         tracing::info!(generation = %roster.generation, plugins = roster.plugins.len(), "plugins published");
     }
-
-    /// Forgets the components of `gone` that `kept` does not need. One that stays behind costs disk, nothing else.
-    async fn forget_components(&self, gone: &Roster, kept: &Roster) {
-        let kept: HashSet<Digest> = digests(kept).collect();
-        for digest in digests(gone).filter(|digest| !kept.contains(digest)) {
-            if let Err(error) = self.tables.drop_component(digest).await {
-                tracing::warn!(%digest, %error, "a component that is no longer needed stays stored");
-            }
-        }
-    }
 }
 
-fn digests(roster: &Roster) -> impl Iterator<Item = Digest> {
-    let releases =
-        roster.plugins.iter().flat_map(|plugin| std::iter::once(&plugin.active).chain(&plugin.previous));
-    releases.map(|release| release.digest)
+fn seat(plugin: &Installation, own: Own, active: Version, trial: Option<seat::Trial>) -> Seat {
+    let Own { private, poison } = own;
+    Seat {
+        id: plugin.id.as_str().into(),
+        installation: Arc::new(plugin.clone()),
+        private,
+        poison,
+        active,
+        trial,
+    }
 }
 
 fn find<'a>(roster: &'a mut Roster, id: &str) -> Result<&'a mut Installation, Error> {

@@ -3,8 +3,14 @@
 //! Everything in it is untrusted. Each problem is a sentence that names the value and what would satisfy the host;
 //! all problems are told at once.
 
-use crate::options::{Options, kib};
-use godwit_domain::{filter::Hook, plugin::OnFailure};
+use crate::{
+    grants,
+    options::{Options, kib},
+};
+use godwit_domain::{
+    filter::Hook,
+    plugin::{OnFailure, OnOpen},
+};
 use jsonschema::PatternOptions;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,9 +19,6 @@ use std::collections::BTreeMap;
 const INTERFACE: &str = "0.1";
 /// Hooks of the interface that come later.
 const HOOKS_LATER: [&str; 6] = ["fan-out", "delivery", "bot", "command", "notifier", "inbound"];
-/// Capabilities of the interface; this host serves none of them yet.
-const CAPABILITIES_LATER: [&str; 9] =
-    ["kv", "send", "history", "members", "member-list", "timer", "http", "secret", "all-conversations"];
 /// Tests that one manifest may carry.
 const TESTS_MAX: usize = 100;
 
@@ -34,7 +37,7 @@ pub(crate) struct Manifest {
     #[serde(default)]
     events: Vec<String>,
     #[serde(default)]
-    capabilities: BTreeMap<String, toml::Value>,
+    pub(crate) capabilities: BTreeMap<String, toml::Value>,
     #[serde(default)]
     failure: BTreeMap<String, Failure>,
     #[serde(default)]
@@ -125,6 +128,10 @@ pub(crate) struct Checked {
     pub(crate) hooks: Vec<Hook>,
     /// What becomes of a message that could not be judged.
     pub(crate) on_failure: OnFailure,
+    /// What becomes of a message while the plugin is not asked.
+    pub(crate) on_open: OnOpen,
+    /// Capabilities that it asks for, as [`grants::asks`] writes them.
+    pub(crate) asks: Vec<String>,
     /// Memory in MiB for each instance, within what the operator allows.
     pub(crate) memory_mib: u32,
     /// What the operator should know.
@@ -147,8 +154,9 @@ pub(crate) fn check(
     let mut warnings = Vec::new();
     check_names(&manifest, id, &mut problems);
     let hooks = check_hooks(&manifest, &mut problems);
-    check_capabilities(&manifest, grants, &mut problems);
-    let on_failure = check_failure(&manifest, &hooks, &mut problems, &mut warnings);
+    let asks = grants::asks(&manifest.capabilities, &mut problems);
+    grants::check(&asks, grants, &mut problems, &mut warnings);
+    let (on_failure, on_open) = check_failure(&manifest, &hooks, &mut problems);
 
     let asked = manifest.limits.memory_mib.unwrap_or(options.memory_mib).max(1);
     let memory_mib = asked.min(options.memory_mib_max);
@@ -167,7 +175,7 @@ pub(crate) fn check(
         }
     }
     match problems.is_empty() {
-        true => Ok(Checked { manifest, hooks, on_failure, memory_mib, warnings }),
+        true => Ok(Checked { manifest, hooks, on_failure, on_open, asks, memory_mib, warnings }),
         false => Err(problems),
     }
 }
@@ -220,26 +228,8 @@ fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
     hooks
 }
 
-fn check_capabilities(manifest: &Manifest, grants: &[String], problems: &mut Vec<String>) {
-    let mut check = |what: &str, name: &str| match CAPABILITIES_LATER.contains(&name) {
-        true => problems.push(format!("{what} `{name}` is not served by this host yet")),
-        false => {
-            problems
-                .push(format!("there is no {what} `{name}`; the list is {}", CAPABILITIES_LATER.join(", ")));
-        }
-    };
-    manifest.capabilities.keys().for_each(|name| check("capability", name));
-    let unasked = grants.iter().filter(|grant| !manifest.capabilities.contains_key(*grant));
-    unasked.for_each(|grant| check("grant", grant));
-}
-
-fn check_failure(
-    manifest: &Manifest,
-    hooks: &[Hook],
-    problems: &mut Vec<String>,
-    warnings: &mut Vec<String>,
-) -> OnFailure {
-    let mut on_failure = OnFailure::default();
+fn check_failure(manifest: &Manifest, hooks: &[Hook], problems: &mut Vec<String>) -> (OnFailure, OnOpen) {
+    let mut chosen = (OnFailure::default(), OnOpen::default());
     for (hook, failure) in &manifest.failure {
         match failure {
             _ if hook != Hook::Moderation.name() => {
@@ -249,17 +239,13 @@ fn check_failure(
                 problems
                     .push("failure.moderation is given, but `moderation` is not among `hooks`".to_owned());
             }
-            Failure::Hold => on_failure = OnFailure::Hold,
-            Failure::Reject => on_failure = OnFailure::Reject,
-            // It is about an open breaker alone, which this host does not have yet.
-            Failure::Allow => warnings.push(
-                "failure.moderation = \"allow\" is not obeyed by this host yet: a message that could not be \
-                 judged is refused as temporary"
-                    .to_owned(),
-            ),
+            Failure::Hold => chosen = (OnFailure::Hold, OnOpen::Hold),
+            Failure::Reject => chosen = (OnFailure::Reject, OnOpen::Reject),
+            // It is about what is not asked: never about the message that traps, is cut or finds all busy.
+            Failure::Allow => chosen = (OnFailure::Reject, OnOpen::Allow),
         }
     }
-    on_failure
+    chosen
 }
 
 /// Checks a configuration against the manifest's schema.
@@ -372,26 +358,25 @@ mod tests {
     }
 
     #[test]
-    fn a_clamp_and_advice_that_is_not_obeyed_are_told() {
-        let text =
-            GOOD.replace("memory_mib = 32", "memory_mib = 3200").replace("\"reject\"\n", "\"allow\"\n");
+    fn a_clamp_is_told() {
+        let text = GOOD.replace("memory_mib = 32", "memory_mib = 3200");
         let checked = check(&text, "wordfilter", &[], &Options::default()).unwrap();
         assert_eq!(checked.memory_mib, 64);
-        let warnings = checked.warnings.join("\n");
-        assert!(warnings.contains("clamped to 64") && warnings.contains("failure.moderation"), "{warnings}");
+        assert!(checked.warnings.join("\n").contains("clamped to 64"), "{:?}", checked.warnings);
     }
 
     #[test]
-    fn what_cannot_be_judged_is_refused_unless_the_manifest_says_hold() {
+    fn what_cannot_be_judged_is_refused_unless_the_manifest_says_hold_and_allow_is_for_what_is_not_asked() {
         let advice = |said: &str| {
             let text = GOOD.replace("moderation = \"reject\"\n", said);
             let checked = check(&text, "wordfilter", &[], &Options::default()).unwrap();
-            (checked.on_failure, checked.warnings.len())
+            assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
+            (checked.on_failure, checked.on_open)
         };
-        assert_eq!(advice(""), (OnFailure::Reject, 0));
-        assert_eq!(advice("moderation = \"reject\"\n"), (OnFailure::Reject, 0));
-        assert_eq!(advice("moderation = \"hold\"\n"), (OnFailure::Hold, 0));
-        assert_eq!(advice("moderation = \"allow\"\n"), (OnFailure::Reject, 1));
+        assert_eq!(advice(""), (OnFailure::Reject, OnOpen::Reject));
+        assert_eq!(advice("moderation = \"reject\"\n"), (OnFailure::Reject, OnOpen::Reject));
+        assert_eq!(advice("moderation = \"hold\"\n"), (OnFailure::Hold, OnOpen::Hold));
+        assert_eq!(advice("moderation = \"allow\"\n"), (OnFailure::Reject, OnOpen::Allow));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use godwit_domain::{
     filter::{Decision, Hook},
     id::Generation,
-    plugin::Roster,
+    plugin::{Circuit, HookStatus, Roster},
 };
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -19,11 +19,16 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
-const HOOKS: [Hook; 2] = [Hook::Normalise, Hook::Moderation];
+/// All of them, in their order.
+pub(crate) const HOOKS: [Hook; 2] = [Hook::Normalise, Hook::Moderation];
 /// All of them, in their order: a meter finds its counter by the decision's place.
-const DECISIONS: [Decision; 7] = [
+const DECISIONS: [Decision; 9] = [
     Decision::Allow,
     Decision::Rewrite,
     Decision::Reject,
@@ -31,7 +36,11 @@ const DECISIONS: [Decision; 7] = [
     Decision::Trap,
     Decision::Deadline,
     Decision::Busy,
+    Decision::Open,
+    Decision::Poison,
 ];
+/// Kinds of traps: what the guest did, or `host` where it broke a rule of the host.
+pub(crate) const TRAPS: [&str; 6] = ["unreachable", "stack", "out-of-bounds", "memory", "host", "other"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Call {
@@ -49,6 +58,14 @@ struct Served {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Trapped {
+    plugin: String,
+    version: String,
+    hook: &'static str,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Version {
     plugin: String,
     version: String,
@@ -57,8 +74,12 @@ struct Version {
 /// The engine's metrics.
 pub struct Metrics {
     calls: Family<Call, Counter>,
+    traps: Family<Trapped, Counter>,
     seconds: Family<Served, Histogram, fn() -> Histogram>,
+    cpu_seconds: Family<Served, Counter<f64, AtomicU64>>,
+    breaker: Family<Served, Gauge>,
     live: Family<Version, Gauge>,
+    memory_bytes: Family<Version, Gauge>,
     created: Family<Version, Counter>,
     retired: Family<Version, Counter>,
     waiting: Family<Version, Gauge>,
@@ -73,9 +94,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             calls: Family::default(),
+            traps: Family::default(),
             // 1 µs to 65 ms.
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1e-6, 2.0, 17))),
+            cpu_seconds: Family::default(),
+            breaker: Family::default(),
             live: Family::default(),
+            memory_bytes: Family::default(),
             created: Family::default(),
             retired: Family::default(),
             waiting: Family::default(),
@@ -92,8 +117,17 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("godwit_plugin");
         registry.register("calls", "Calls of plugins by what they came to", self.calls.clone());
+        registry.register("traps", "Traps by kind", self.traps.clone());
         registry.register("call_seconds", "Wall time of calls in seconds", self.seconds.clone());
+        registry.register("cpu_seconds", "CPU time of calls in seconds", self.cpu_seconds.clone());
+        let breaker = "Circuit breaker: 0 closed, 1 half-open, 2 open or in quarantine";
+        registry.register("breaker", breaker, self.breaker.clone());
         registry.register("instances", "Instances that are alive", self.live.clone());
+        registry.register(
+            "memory_bytes",
+            "Memory of the instances that are alive",
+            self.memory_bytes.clone(),
+        );
         registry.register("instances_created", "Instances made", self.created.clone());
         registry.register("instances_retired", "Instances thrown away", self.retired.clone());
         registry.register("waiting", "Calls that wait for an instance", self.waiting.clone());
@@ -122,10 +156,20 @@ impl Metrics {
                 let (plugin, version, decision) = (plugin.clone(), version.clone(), decision.name());
                 self.calls.get_or_create_owned(&Call { plugin, version, hook, decision })
             });
-            (calls, self.seconds.get_or_create_owned(&Served { plugin, version, hook }))
+            let served = Served { plugin, version, hook };
+            Hooked {
+                calls,
+                seconds: self.seconds.get_or_create_owned(&served),
+                cpu_seconds: self.cpu_seconds.get_or_create_owned(&served),
+                breaker: self.breaker.get_or_create_owned(&served),
+                own: Own::default(),
+            }
         });
         let meter = Meter {
+            label: label.clone(),
+            traps: self.traps.clone(),
             hooks,
+            memory_bytes: self.memory_bytes.get_or_create_owned(&label),
             live: self.live.get_or_create_owned(&label),
             created: self.created.get_or_create_owned(&label),
             retired: self.retired.get_or_create_owned(&label),
@@ -139,9 +183,8 @@ impl Metrics {
     pub(crate) fn keep(&self, roster: &Roster) {
         let kept = |version: &Version| {
             roster.plugins.iter().any(|plugin| {
-                let releases = std::iter::once(&plugin.active).chain(&plugin.previous);
                 plugin.id == version.plugin
-                    && releases.into_iter().any(|release| release.version == version.version)
+                    && plugin.releases().any(|release| release.version == version.version)
             })
         };
         self.known.lock().retain(|label| {
@@ -155,14 +198,21 @@ impl Metrics {
 
     fn forget(&self, label: &Version) {
         self.live.remove(label);
+        self.memory_bytes.remove(label);
         self.created.remove(label);
         self.retired.remove(label);
         self.waiting.remove(label);
         let Version { plugin, version } = label;
         for hook in HOOKS.map(Hook::name) {
-            self.seconds.remove(&Served { plugin: plugin.clone(), version: version.clone(), hook });
+            let served = Served { plugin: plugin.clone(), version: version.clone(), hook };
+            self.seconds.remove(&served);
+            self.cpu_seconds.remove(&served);
+            self.breaker.remove(&served);
             for decision in DECISIONS.map(Decision::name) {
                 self.calls.remove(&Call { plugin: plugin.clone(), version: version.clone(), hook, decision });
+            }
+            for kind in TRAPS {
+                self.traps.remove(&Trapped { plugin: plugin.clone(), version: version.clone(), hook, kind });
             }
         }
     }
@@ -170,11 +220,32 @@ impl Metrics {
 
 /// What is counted for one version of a plugin.
 pub(crate) struct Meter {
-    hooks: [([Counter; 7], Histogram); 2],
+    label: Version,
+    /// Looked up at each trap: most never happen.
+    traps: Family<Trapped, Counter>,
+    hooks: [Hooked; HOOKS.len()],
     pub(crate) live: Gauge,
+    pub(crate) memory_bytes: Gauge,
     pub(crate) created: Counter,
     pub(crate) retired: Counter,
     pub(crate) waiting: Gauge,
+}
+
+/// What is counted for one hook of it.
+struct Hooked {
+    calls: [Counter; DECISIONS.len()],
+    seconds: Histogram,
+    cpu_seconds: Counter<f64, AtomicU64>,
+    breaker: Gauge,
+    own: Own,
+}
+
+/// What this meter alone counted: the same version may serve, be tried out, and serve again.
+#[derive(Default)]
+struct Own {
+    calls: [AtomicU64; DECISIONS.len()],
+    micros: AtomicU64,
+    cpu_ms: AtomicU64,
 }
 
 impl Meter {
@@ -183,10 +254,73 @@ impl Meter {
         Metrics::default().meter("", "")
     }
 
-    pub(crate) fn called(&self, hook: Hook, decision: Decision, took: Duration) {
-        let (calls, seconds) = &self.hooks[hook as usize];
+    /// A call that came to this; `cpu_ms` is what it used of its budget.
+    pub(crate) fn called(&self, hook: Hook, decision: Decision, took: Duration, cpu_ms: u32) {
+        let Hooked { calls, seconds, cpu_seconds, own, .. } = &self.hooks[hook as usize];
         calls[decision as usize].inc();
+        own.calls[decision as usize].fetch_add(1, Relaxed);
+        // Who was not asked took no time, and would hide that of the others.
+        if matches!(decision, Decision::Open | Decision::Poison) {
+            return;
+        }
         seconds.observe(took.as_secs_f64());
+        own.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
+        // Most calls end before the clock of CPU time has moved.
+        if cpu_ms > 0 {
+            cpu_seconds.inc_by(f64::from(cpu_ms) / 1e3);
+            own.cpu_ms.fetch_add(cpu_ms.into(), Relaxed);
+        }
+    }
+
+    /// A trap of that kind.
+    pub(crate) fn trapped(&self, hook: Hook, kind: &'static str) {
+        let Version { plugin, version } = self.label.clone();
+        self.traps.get_or_create(&Trapped { plugin, version, hook: hook.name(), kind }).inc();
+    }
+
+    /// Where the breaker stands.
+    pub(crate) fn breaker(&self, hook: Hook, circuit: Circuit) {
+        self.hooks[hook as usize].breaker.set(circuit as i64);
+    }
+
+    /// Calls that this meter counted, and those of them that trapped or were cut.
+    pub(crate) fn failures(&self) -> (u64, u64) {
+        let count = |hooked: &Hooked, decision| hooked.own.calls[decision as usize].load(Relaxed);
+        let asked = [
+            Decision::Allow,
+            Decision::Rewrite,
+            Decision::Reject,
+            Decision::Hold,
+            Decision::Trap,
+            Decision::Deadline,
+        ];
+        let sum = |decisions: &[Decision]| {
+            let of = |hooked| decisions.iter().map(move |decision| count(hooked, *decision)).sum::<u64>();
+            self.hooks.iter().map(of).sum()
+        };
+        (sum(&asked), sum(&asked[4..]))
+    }
+
+    /// What this meter counted for a hook.
+    pub(crate) fn status(&self, hook: Hook) -> HookStatus {
+        let own = &self.hooks[hook as usize].own;
+        let count = |decision| own.calls[decision as usize].load(Relaxed);
+        let not_asked = [Decision::Open, Decision::Poison, Decision::Busy];
+        let all: u64 = DECISIONS.into_iter().map(count).sum();
+        let calls = all - not_asked.into_iter().map(count).sum::<u64>().min(all);
+        HookStatus {
+            hook: hook.name().to_owned(),
+            calls,
+            refusals: count(Decision::Reject),
+            traps: count(Decision::Trap),
+            deadlines: count(Decision::Deadline),
+            busy: count(Decision::Busy),
+            open: count(Decision::Open),
+            poison: count(Decision::Poison),
+            micros_mean: own.micros.load(Relaxed).checked_div(calls).unwrap_or_default(),
+            cpu_ms: own.cpu_ms.load(Relaxed),
+            ..HookStatus::default()
+        }
     }
 }
 
@@ -199,6 +333,6 @@ mod tests {
         for (place, decision) in DECISIONS.into_iter().enumerate() {
             assert_eq!(decision as usize, place, "{decision:?}");
         }
-        assert_eq!(Decision::Busy as usize + 1, DECISIONS.len(), "the last one");
+        assert_eq!(Decision::Poison as usize + 1, DECISIONS.len(), "the last one");
     }
 }

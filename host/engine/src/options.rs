@@ -88,8 +88,62 @@ pub struct Options {
     pub config_kib_max: u32,
     /// Size in MiB of the compiled components that are kept on disk.
     pub cache_mib: u32,
+    /// Uploaded components that are kept for an installation by digest; those in use do not count.
+    #[schemars(extend("exceeded" = "the oldest goes"))]
+    pub uploads_max: u32,
+    /// Calls that may wait to be compared with those of a version in the shadow of the active one.
+    #[schemars(extend("exceeded" = "not compared, and counted"))]
+    pub shadow_queue_max: u32,
+    /// When a version that fails is asked no more.
+    pub breaker: Breaker,
+    /// When a version that fails is taken back.
+    pub rollback: Rollback,
+    /// What a plugin is not shown again.
+    pub poison: Poison,
     /// The process that compiles components.
     pub compile: Compile,
+}
+
+/// When a hook of a version that fails is asked no more, and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breaker {
+    /// Different senders whose last call trapped or was cut before the breaker opens; they must also be at least half
+    /// of the senders seen since the first of them.
+    pub senders: u32,
+    /// Seconds after which a sender's last call is forgotten.
+    pub window_s: u32,
+    /// Milliseconds for which it stays open before one call at a time is tried.
+    pub pause_ms: u32,
+    /// How often it opens before the version is put into quarantine.
+    pub trips: u32,
+    /// Seconds within which it must open so often.
+    pub trips_window_s: u32,
+    /// Instances in a row that cannot be made before the version is put into quarantine.
+    pub inits: u32,
+}
+
+/// When a version is taken back by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rollback {
+    /// Seconds after a swap in which the version before it comes back if the new one fails.
+    pub window_s: u32,
+    /// Traps and deadlines that it takes.
+    pub failures: u32,
+    /// The least share of the calls in hundredths that they must be, so that a few who provoke failures do not decide.
+    pub percent: u32,
+}
+
+/// Content that killed a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Poison {
+    /// Bodies that one plugin is not shown again, with those that killed it once.
+    #[schemars(extend("exceeded" = "the oldest goes"))]
+    pub bodies_max: u32,
+    /// Seconds after which it is shown them again.
+    pub expires_s: u32,
 }
 
 /// Limits of the process that compiles a component.
@@ -142,8 +196,31 @@ impl Default for Options {
             manifest_kib_max: 64,
             config_kib_max: 1_024,
             cache_mib: 512,
+            uploads_max: 16,
+            shadow_queue_max: 1_000,
+            breaker: Breaker::default(),
+            rollback: Rollback::default(),
+            poison: Poison::default(),
             compile: Compile::default(),
         }
+    }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { senders: 5, window_s: 60, pause_ms: 10_000, trips: 5, trips_window_s: 600, inits: 5 }
+    }
+}
+
+impl Default for Rollback {
+    fn default() -> Self {
+        Self { window_s: 600, failures: 10, percent: 10 }
+    }
+}
+
+impl Default for Poison {
+    fn default() -> Self {
+        Self { bodies_max: 1_024, expires_s: 86_400 }
     }
 }
 

@@ -10,7 +10,10 @@
 //!
 //! Everything that changes the pool ends in [`Pool::settle`], which wakes whom there are instances for.
 
-use crate::instance::{Blueprint, Failure, Instance};
+use crate::{
+    health::Health,
+    instance::{Blueprint, Failure, Instance},
+};
 use godwit_domain::{
     filter::{Decision, Hook},
     id::UserId,
@@ -27,6 +30,7 @@ use tokio::{runtime::Handle, sync::Notify};
 /// The instances of one plugin, version and configuration.
 pub(crate) struct Pool {
     blueprint: Arc<Blueprint>,
+    health: Arc<Health>,
     instances_max: usize,
     waiting_max: usize,
     waiting_per_user_max: usize,
@@ -75,16 +79,27 @@ impl State {
 
 impl Pool {
     /// A pool that begins with these instances.
-    pub(crate) fn new(blueprint: Arc<Blueprint>, first: Vec<Instance>, runtime: Handle) -> Arc<Self> {
+    pub(crate) fn new(
+        blueprint: Arc<Blueprint>,
+        health: Arc<Health>,
+        first: Vec<Instance>,
+        runtime: Handle,
+    ) -> Arc<Self> {
         let options = &blueprint.options;
         Arc::new(Self {
             instances_max: options.instances(),
             waiting_max: options.waiting_max as usize,
             waiting_per_user_max: options.waiting_per_user_max as usize,
+            health,
             runtime,
             state: Mutex::new(State { live: first.len(), idle: first, ..State::default() }),
             blueprint,
         })
+    }
+
+    /// What a call may use of the CPU where the chain leaves it that.
+    pub(crate) fn call_cpu_ms(&self) -> u32 {
+        self.blueprint.options.call_cpu_ms
     }
 
     /// Lends an instance, waiting for one if none is free.
@@ -161,6 +176,7 @@ impl Pool {
             Ok(instance) => {
                 state.idle.push(instance);
                 drop(state);
+                self.health.init_succeeded();
                 self.settle();
             }
             Err(failure) => {
@@ -168,6 +184,9 @@ impl Pool {
                 // Those who wait hear it now; the next call tries again.
                 let waiting = std::mem::take(&mut state.waiting);
                 drop(state);
+                if failure.how != Decision::Busy {
+                    self.health.init_failed(&failure.why);
+                }
                 let Blueprint { id, version, private, .. } = &*self.blueprint;
                 tracing::warn!(plugin = %id, %version, why = failure.why, "an instance could not be made");
                 private.log(
@@ -211,7 +230,7 @@ impl Pool {
 }
 
 fn busy(why: String) -> Failure {
-    Failure { how: Decision::Busy, why }
+    Failure::not_asked(Decision::Busy, why)
 }
 
 /// An instance on loan; it goes back to its pool, or to the grave, when this is dropped.

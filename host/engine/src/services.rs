@@ -24,7 +24,7 @@ const WINDOW_MS_MAX: u32 = 3_600_000;
 pub(crate) struct Private {
     id: String,
     clock: Arc<dyn Clock>,
-    log: Mutex<Log>,
+    log: Arc<Mutex<Log>>,
     rate: Mutex<Rate>,
 }
 
@@ -33,7 +33,17 @@ impl Private {
         Arc::new(Self {
             id: id.to_owned(),
             clock,
-            log: Mutex::new(Log::new(options)),
+            log: Arc::new(Mutex::new(Log::new(options))),
+            rate: Mutex::new(Rate::new(options.rate_keys_max)),
+        })
+    }
+
+    /// The same plugin for a version that only looks on: it writes into the same log, and counts for itself.
+    pub(crate) fn aside(&self, options: &Options) -> Arc<Self> {
+        Arc::new(Self {
+            id: self.id.clone(),
+            clock: self.clock.clone(),
+            log: self.log.clone(),
             rate: Mutex::new(Rate::new(options.rate_keys_max)),
         })
     }

@@ -7,7 +7,7 @@ use crate::{
     answer::Answer,
     bindings::Told,
     compile::{self, Compiler},
-    component,
+    component::{self, Outside},
     instance::{Blueprint, Instance},
     manifest::{self, Checked, Expect, Test},
     metrics::Meter,
@@ -50,6 +50,13 @@ pub(crate) struct Candidate<'a> {
     pub(crate) grants: &'a [String],
 }
 
+/// A version that holds together, seen from outside.
+pub(crate) struct Looked {
+    pub(crate) checked: Checked,
+    pub(crate) outside: Outside,
+    pub(crate) warnings: Vec<String>,
+}
+
 /// A version that may go live.
 pub(crate) struct Ready {
     pub(crate) checked: Checked,
@@ -73,10 +80,10 @@ impl Stage {
         Ok(Self { options, clock, ticker: Arc::new(ticker), linker: runtime::linker(engine)?, compiler })
     }
 
-    /// Checks, compiles and links.
-    pub(crate) async fn prepare(&self, candidate: &Candidate<'_>) -> Result<Ready, Error> {
+    /// Checks all that can be checked from outside.
+    pub(crate) fn check(&self, candidate: &Candidate<'_>) -> Result<Looked, Error> {
         let options = &self.options;
-        let Candidate { id, manifest, digest, component, config, grants } = *candidate;
+        let Candidate { id, manifest, component, config, grants, .. } = *candidate;
         let checked = manifest::check(manifest, id, grants, options);
         let outside = component::inspect(component, options);
         let (mut checked, outside) = match (checked, outside) {
@@ -92,7 +99,23 @@ impl Stage {
         if !problems.is_empty() {
             return Err(Error::Refused(problems));
         }
+        let mut warnings = std::mem::take(&mut checked.warnings);
+        warnings.extend(
+            outside.unknown.iter().map(|name| format!("export `{name}` is not known and is ignored")),
+        );
+        Ok(Looked { checked, outside, warnings })
+    }
 
+    /// Checks, compiles and links.
+    pub(crate) async fn prepare(&self, candidate: &Candidate<'_>) -> Result<Ready, Error> {
+        let looked = self.check(candidate)?;
+        self.make(candidate, looked).await
+    }
+
+    /// Compiles and links what was checked.
+    pub(crate) async fn make(&self, candidate: &Candidate<'_>, looked: Looked) -> Result<Ready, Error> {
+        let Candidate { id, digest, component, config, .. } = *candidate;
+        let Looked { checked, outside, warnings } = looked;
         let component = self.compiler.compile(digest, component).await.map_err(|error| match error {
             compile::Error::Refused(problem) => Error::Refused(vec![problem]),
             compile::Error::Io(error) => Error::Conflict(format!("cannot compile: {error}")),
@@ -100,10 +123,6 @@ impl Stage {
         let pre = self.linker.instantiate_pre(&component).map_err(|error| {
             Error::Refused(vec![format!("an import has other types than this host serves: {error:#}")])
         })?;
-        let mut warnings = std::mem::take(&mut checked.warnings);
-        warnings.extend(
-            outside.unknown.iter().map(|name| format!("export `{name}` is not known and is ignored")),
-        );
         Ok(Ready {
             checked,
             warnings,
@@ -111,7 +130,7 @@ impl Stage {
             config: config.to_owned(),
             pre,
             lifecycle: outside.lifecycle,
-            options: options.clone(),
+            options: self.options.clone(),
             ticker: self.ticker.clone(),
         })
     }

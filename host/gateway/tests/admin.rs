@@ -3,6 +3,7 @@
 mod common;
 
 use common::{ADMIN_TOKEN, Answer, House, ask};
+use godwit_core::domain::plugin::{Begin, Component, Digest};
 use godwit_gateway::Options;
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -107,6 +108,50 @@ async fn what_is_wrong_with_a_request_is_told_with_its_field() {
         ("GET", "/admin/v1/plugins/good/logs?after=x".into(), "", 400, "invalid", Some("after")),
         ("GET", "/admin/v1/plugins/good/logs?after=-1".into(), "", 400, "invalid", Some("after")),
         ("PUT", "/admin/v1/plugins/good?dry_run=maybe".into(), "", 400, "invalid", Some("dry_run")),
+        ("PUT", "/admin/v1/plugins/good?as=ghost".into(), "", 400, "invalid", Some("as")),
+        ("PUT", "/admin/v1/plugins/good?as=canary".into(), "", 400, "invalid", Some("percent")),
+        ("PUT", "/admin/v1/plugins/good?as=canary&percent=all".into(), "", 400, "invalid", Some("percent")),
+        ("PUT", "/admin/v1/plugins/good?percent=5".into(), "", 400, "invalid", Some("percent")),
+        ("POST", "/admin/v1/plugins/unknown/grant".into(), r#"{"capabilities": []}"#, 404, "not_found", None),
+        ("POST", "/admin/v1/plugins/good/grant".into(), "{}", 400, "invalid", Some("capabilities")),
+        (
+            "POST",
+            "/admin/v1/plugins/good/canary".into(),
+            r#"{"percent": 300}"#,
+            400,
+            "invalid",
+            Some("percent"),
+        ),
+        ("POST", "/admin/v1/plugins/unknown/promote".into(), "", 404, "not_found", None),
+        ("PUT", "/admin/v1/plugins/unknown/pinned".into(), r#"{"pinned": true}"#, 404, "not_found", None),
+        ("PUT", "/admin/v1/plugins/good/disabled".into(), "{}", 400, "invalid", Some("disabled")),
+        (
+            "PUT",
+            "/admin/v1/plugins/good/priority".into(),
+            r#"{"priority": 0.5}"#,
+            400,
+            "invalid",
+            Some("priority"),
+        ),
+        (
+            "PUT",
+            "/admin/v1/plugins/good/failure".into(),
+            r#"{"moderation": "allow"}"#,
+            400,
+            "invalid",
+            Some("moderation"),
+        ),
+        (
+            "PUT",
+            "/admin/v1/plugins/good/scope".into(),
+            r#"{"kinds": ["room"]}"#,
+            400,
+            "invalid",
+            Some("kinds[0]"),
+        ),
+        ("GET", "/admin/v1/plugins/unknown/poison".into(), "", 404, "not_found", None),
+        ("DELETE", "/admin/v1/components/77".into(), "", 400, "invalid", Some("digest")),
+        ("DELETE", format!("/admin/v1/components/{}", "77".repeat(32)), "", 404, "not_found", None),
         ("GET", trace("ada", "1"), "", 400, "invalid", Some("id")),
         ("GET", trace(NOBODY, "one"), "", 400, "invalid", Some("seq")),
         ("GET", trace(NOBODY, "1"), "", 404, "not_found", None),
@@ -130,6 +175,12 @@ async fn what_is_not_served_is_told_from_what_is_served_otherwise() {
         ("POST", "/admin/v1/plugins/good", 405, Some("GET, PUT, DELETE")),
         ("GET", "/admin/v1/plugins/good/rollback", 405, Some("POST")),
         ("PUT", "/admin/v1/plugins/good/logs", 405, Some("GET")),
+        ("GET", "/admin/v1/plugins/good/promote", 405, Some("POST")),
+        ("POST", "/admin/v1/plugins/good/pinned", 405, Some("PUT")),
+        ("PUT", "/admin/v1/plugins/good/poison", 405, Some("GET, DELETE")),
+        ("PUT", "/admin/v1/components", 405, Some("GET, POST")),
+        ("GET", "/admin/v1/components/77", 405, Some("DELETE")),
+        ("POST", "/admin/v1/plugins/good/vanish", 404, None),
         ("PUT", "/admin/v1/conversations/1/messages/1/trace", 405, Some("GET")),
         ("POST", "/health/live", 405, Some("GET")),
         ("DELETE", "/health/ready", 405, Some("GET")),
@@ -208,10 +259,83 @@ async fn a_plugin_is_installed_from_a_form_byte_for_byte() {
     let asked = house.plugins.asked.lock().unwrap();
     let [full, dry] = &asked[..] else { panic!("{} installs", asked.len()) };
     assert_eq!((&*full.id, &*full.manifest, full.dry_run), ("good", "id = \"good\"\n", false));
+    let component = Component::Bytes(component);
     assert!(full.component == component && dry.component == component);
-    assert_eq!(full.grants, ["kv", "send"]);
+    assert_eq!(full.grants, Some(vec!["kv".to_owned(), "send".to_owned()]));
     assert_eq!(full.config.as_deref(), Some(r#"{"words": ["bad"]}"#));
-    assert_eq!((dry.grants.len(), dry.config.as_deref(), dry.dry_run), (0, None, true));
+    assert_eq!((&dry.grants, dry.config.as_deref(), dry.dry_run), (&None, None, true));
+    assert_eq!((full.to, dry.to), (Begin::Active, Begin::Active));
+}
+
+#[tokio::test]
+async fn a_component_is_uploaded_and_installed_by_its_digest_beside_the_active_version() {
+    let house = House::new().await;
+    let token = format!("Bearer {ADMIN_TOKEN}");
+    let headers = [("authorization", &*token), ("content-type", "application/wasm")];
+    let uploaded = ask(house.admin, "POST", "/admin/v1/components", &headers, &[7; 1_000]).await;
+    assert_eq!((uploaded.status, uploaded.json()["size"].as_u64()), (201, Some(1_000)));
+    let digest = "0a".repeat(32);
+    let body = form(&[("manifest", b"id = \"good\"\n"), ("digest", digest.as_bytes())]);
+    assert_eq!(install(&house, "good?as=canary&percent=5", FORM, &body).await.status, 200);
+    assert_eq!(install(&house, "good?as=shadow", FORM, &body).await.status, 200);
+    let asked = house.plugins.asked.lock().unwrap();
+    let by_digest = Component::Digest(Digest([10; 32]));
+    assert!(asked.iter().all(|install| install.component == by_digest));
+    let begun: Vec<_> = asked.iter().map(|install| install.to).collect();
+    assert_eq!(begun, [Begin::Canary(5), Begin::Shadow]);
+    drop(asked);
+    let both = form(&[("manifest", b"x"), ("digest", digest.as_bytes()), ("component", b"x")]);
+    install(&house, "good", FORM, &both).await.check_error(400, "invalid", Some("digest"));
+    let short = form(&[("manifest", b"x"), ("digest", b"0a")]);
+    install(&house, "good", FORM, &short).await.check_error(400, "invalid", Some("digest"));
+    let discarded =
+        house.administer("DELETE", &format!("/admin/v1/components/{}", "00".repeat(32)), "").await;
+    assert_eq!(discarded.status, 204);
+    assert_eq!(house.administer("GET", "/admin/v1/components", "").await.json(), json!({ "components": [] }));
+}
+
+#[tokio::test]
+async fn what_an_operator_decides_reaches_the_manager_as_it_was_said() {
+    let house = House::new().await;
+    let place = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let scope = format!(r#"{{"kinds": ["direct"], "labels": ["press"], "conversations": ["{place}"]}}"#);
+    let cases = [
+        ("POST", "grant", r#"{"capabilities": ["kv"]}"#, r#"Grant(["kv"])"#.to_owned()),
+        ("POST", "shadow", "", "Shadow".to_owned()),
+        ("POST", "canary", r#"{"percent": 20}"#, "Canary(20)".to_owned()),
+        ("POST", "promote", "", "Promote".to_owned()),
+        ("POST", "drop", "", "Drop".to_owned()),
+        ("PUT", "disabled", r#"{"disabled": true}"#, "Disabled(true)".to_owned()),
+        ("PUT", "pinned", r#"{"pinned": false}"#, "Pinned(false)".to_owned()),
+        ("PUT", "priority", r#"{"priority": -7}"#, "Priority(Some(-7))".to_owned()),
+        ("PUT", "priority", r#"{"priority": null}"#, "Priority(None)".to_owned()),
+        (
+            "PUT",
+            "failure",
+            r#"{"moderation": "hold", "open": "allow"}"#,
+            "Failure(Some(Hold), Some(Allow))".to_owned(),
+        ),
+        ("PUT", "failure", "{}", "Failure(None, None)".to_owned()),
+        (
+            "PUT",
+            "scope",
+            &*scope,
+            format!(
+                r#"Scope(Scope {{ kinds: [Direct], labels: ["press"], conversations: [ConversationId({place})] }})"#
+            ),
+        ),
+    ];
+    for (method, name, body, expected) in cases {
+        let answer = house.administer(method, &format!("/admin/v1/plugins/good/{name}"), body).await;
+        assert_eq!((answer.status, answer.json()["id"].as_str()), (200, Some("good")), "{name} {body}");
+        assert_eq!(house.plugins.decided.lock().unwrap().pop(), Some(expected), "{name} {body}");
+    }
+    // A list by a wrong name must not become a scope of everything.
+    let wrong = house.administer("PUT", "/admin/v1/plugins/good/scope", r#"{"kind": ["group"]}"#).await;
+    assert_eq!((wrong.status, house.plugins.decided.lock().unwrap().len()), (400, 0));
+    let poison = "/admin/v1/plugins/good/poison";
+    assert_eq!(house.administer("GET", poison, "").await.json(), json!({ "poisoned": [] }));
+    assert_eq!(house.administer("DELETE", poison, "").await.json(), json!({ "forgotten": 3 }));
 }
 
 #[tokio::test]

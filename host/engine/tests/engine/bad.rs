@@ -37,8 +37,9 @@ async fn moderation_that_fails_lets_nothing_through_and_serves_the_next_message(
     for (mode, how, logged) in CASES {
         let config = format!(r#"{{"moderation": {{{mode}, "on": "bad"}}}}"#);
         bed.install("a", "1", &config).await.unwrap();
-        for _ in 0..3 {
-            let (judgement, verdict) = bed.judge("bad").await;
+        for message in 0..3 {
+            // Each its own: what kills a plugin twice is not shown to it again.
+            let (judgement, verdict) = bed.judge(&format!("bad {message}")).await;
             assert_eq!(failed(&judgement), Some((Hook::Moderation, how)), "{mode}: {judgement:?}");
             assert_eq!(verdict.steps.last().unwrap().decision, how);
             let (judgement, _) = bed.judge("good").await;

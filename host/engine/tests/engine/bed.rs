@@ -6,7 +6,9 @@ use godwit_domain::{
     filter::{Activity, Filters, Judgement, Place, Scene, Verdict},
     id::{ConversationId, Generation, UserId},
     message::Content,
-    plugin::{Composition, Digest, Error, Install, Installed, Manager, Roster},
+    plugin::{
+        Begin, Component, Composition, Digest, Error, Install, Installed, Manager, Poisoned, Roster, Status,
+    },
     tables::{Plugins, Written},
     time::{Clock, Ms},
     user::User,
@@ -18,7 +20,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -28,6 +30,8 @@ pub struct Memory {
     roster: Mutex<Roster>,
     compositions: Mutex<HashMap<Generation, Composition>>,
     components: Mutex<HashMap<Digest, Vec<u8>>>,
+    uploads: Mutex<Vec<(Digest, u64, Ms)>>,
+    poisoned: Mutex<Vec<(String, Poisoned)>>,
     pub broken: AtomicBool,
 }
 
@@ -83,14 +87,52 @@ impl Plugins for Memory {
         self.components.lock().unwrap().remove(&digest);
         Ok(())
     }
+
+    async fn uploads(&self) -> Result<Vec<(Digest, u64, Ms)>, waist::Error> {
+        Ok(self.uploads.lock().unwrap().clone())
+    }
+
+    async fn put_upload(&self, digest: Digest, size: u64, at: Ms) -> Result<(), waist::Error> {
+        self.drop_upload(digest).await?;
+        self.uploads.lock().unwrap().push((digest, size, at));
+        Ok(())
+    }
+
+    async fn drop_upload(&self, digest: Digest) -> Result<(), waist::Error> {
+        self.uploads.lock().unwrap().retain(|(other, ..)| *other != digest);
+        Ok(())
+    }
+
+    async fn poisoned(&self, plugin: &str) -> Result<Vec<Poisoned>, waist::Error> {
+        let all = self.poisoned.lock().unwrap();
+        Ok(all.iter().filter(|(id, _)| id == plugin).map(|(_, poisoned)| poisoned.clone()).collect())
+    }
+
+    async fn put_poisoned(&self, plugin: &str, poisoned: &Poisoned) -> Result<(), waist::Error> {
+        self.check()?;
+        self.poisoned.lock().unwrap().push((plugin.to_owned(), poisoned.clone()));
+        Ok(())
+    }
+
+    async fn drop_poisoned(&self, plugin: &str, hashes: &[String]) -> Result<(), waist::Error> {
+        let mut all = self.poisoned.lock().unwrap();
+        all.retain(|(id, poisoned)| id != plugin || !hashes.contains(&poisoned.hash));
+        Ok(())
+    }
 }
 
-/// The clock of the tests.
-struct Still;
+/// The clock of the tests, which stands until it is moved.
+pub struct Hands(AtomicU64);
 
-impl Clock for Still {
+impl Hands {
+    pub fn pass(&self, seconds: u64) {
+        self.0.fetch_add(seconds * 1_000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hands {
     fn now(&self) -> Ms {
-        Ms(1_700_000_000_000)
+        Ms(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -100,27 +142,34 @@ pub struct Bed {
     pub tables: Arc<Memory>,
     pub folder: Arc<tempfile::TempDir>,
     pub options: Options,
+    pub clock: Arc<Hands>,
 }
 
 impl Bed {
     pub async fn new(options: Options) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self::on(options, Arc::new(Memory::default()), folder).await
+        let clock = Arc::new(Hands(AtomicU64::new(1_700_000_000_000)));
+        Self::on(options, Arc::new(Memory::default()), folder, clock).await
     }
 
-    pub async fn on(options: Options, tables: Arc<Memory>, folder: Arc<tempfile::TempDir>) -> Self {
+    pub async fn on(
+        options: Options,
+        tables: Arc<Memory>,
+        folder: Arc<tempfile::TempDir>,
+        clock: Arc<Hands>,
+    ) -> Self {
         let compiler = Program { path: env!("CARGO_BIN_EXE_compile-component").into(), args: Vec::new() };
         let cache = folder.path().join("cache");
         let engine =
-            Engine::open(options.clone(), tables.clone(), Arc::new(Still), &cache, compiler).await.unwrap();
-        Self { engine, tables, folder, options }
+            Engine::open(options.clone(), tables.clone(), clock.clone(), &cache, compiler).await.unwrap();
+        Self { engine, tables, folder, options, clock }
     }
 
     /// The same host after a restart.
     pub async fn restarted(self) -> Self {
-        let Self { engine, tables, folder, options } = self;
+        let Self { engine, tables, folder, options, clock } = self;
         drop(engine);
-        Self::on(options, tables, folder).await
+        Self::on(options, tables, folder, clock).await
     }
 
     /// Compiled components on disk.
@@ -145,7 +194,30 @@ impl Bed {
     }
 
     pub async fn judge(&self, body: &str) -> (Judgement, Verdict) {
-        self.engine.pin().judge(&scene(1), Content::text(body)).await
+        self.judge_of(1, body).await
+    }
+
+    /// As [`Bed::judge`], of that user.
+    pub async fn judge_of(&self, user: u128, body: &str) -> (Judgement, Verdict) {
+        self.engine.pin().judge(&scene(user), Content::text(body)).await
+    }
+
+    /// The plugin as operators see it.
+    pub async fn status(&self, id: &str) -> Status {
+        let all = self.engine.list().await;
+        all.into_iter().find(|status| status.id == id).unwrap_or_else(|| panic!("`{id}` is not installed"))
+    }
+
+    /// Waits for what the host does by itself.
+    pub async fn until(&self, id: &str, done: impl Fn(&Status) -> bool) -> Status {
+        for _ in 0..1_000 {
+            let status = self.status(id).await;
+            if done(&status) {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("it did not come to that: {:?}", self.status(id).await);
     }
 
     /// All that a plugin logged.
@@ -195,9 +267,10 @@ pub fn fixture(id: &str, version: &str, config: &str) -> Install {
     Install {
         id: id.to_owned(),
         manifest: manifest(id, version),
-        component: godwit_fixtures::component(godwit_fixtures::FIXTURE),
-        grants: Vec::new(),
+        component: Component::Bytes(godwit_fixtures::component(godwit_fixtures::FIXTURE)),
+        grants: Some(Vec::new()),
         config: Some(config.to_owned()),
+        to: Begin::Active,
         dry_run: false,
     }
 }

@@ -1,7 +1,7 @@
 //! The compiling process and its cache.
 
 use crate::bed::{Bed, allowed, fixture, manifest};
-use godwit_domain::plugin::Install;
+use godwit_domain::plugin::{Component, Install};
 use godwit_engine::{Compile, Options};
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn bomb() -> Install {
         step.repeat(60_000)
     );
     let manifest = manifest("a", "1").replace("\"normalise\", ", "");
-    Install { component: wat::parse_str(wat).unwrap(), manifest, ..fixture("a", "1", "{}") }
+    Install { component: Component::Bytes(wat::parse_str(wat).unwrap()), manifest, ..fixture("a", "1", "{}") }
 }
 
 #[tokio::test]

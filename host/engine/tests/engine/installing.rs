@@ -1,7 +1,7 @@
 //! What is refused before it serves, and what the refusal says.
 
 use crate::bed::{Bed, allowed, fixture, manifest};
-use godwit_domain::plugin::{Install, Manager};
+use godwit_domain::plugin::{Component, Install, Manager};
 use godwit_engine::Options;
 
 /// A component that exports the moderation hook as an instance of these items.
@@ -11,7 +11,7 @@ fn moderation(items: &str) -> String {
 
 /// Installs a component written by hand.
 fn by_hand(wat: &str) -> Install {
-    let component = wat::parse_str(wat).unwrap();
+    let component = Component::Bytes(wat::parse_str(wat).unwrap());
     let manifest = manifest("a", "1").replace("\"normalise\", ", "");
     Install { component, manifest, ..fixture("a", "1", "{}") }
 }
@@ -46,7 +46,9 @@ async fn a_component_that_cannot_serve_is_refused_with_what_would_satisfy_the_ho
         assert!(found.contains(expected), "{wat}: {found}");
     }
     for garbage in [&b""[..], b"garbage", b"\0asm\x0d\0\x01\0\x07\xff"] {
-        let found = bed.refusal(Install { component: garbage.to_vec(), ..fixture("a", "1", "{}") }).await;
+        let found = bed
+            .refusal(Install { component: Component::Bytes(garbage.to_vec()), ..fixture("a", "1", "{}") })
+            .await;
         assert!(found.contains("not a component"), "{garbage:?}: {found}");
     }
     assert!(bed.engine.list().await.is_empty());
@@ -66,7 +68,7 @@ async fn the_manifest_must_name_just_the_hooks_that_are_exported() {
 async fn all_problems_are_told_at_once() {
     let bed = Bed::new(Options::default()).await;
     let mut install = fixture("a", "1", "{}");
-    install.component = b"garbage".to_vec();
+    install.component = Component::Bytes(b"garbage".to_vec());
     install.manifest = install.manifest.replace("\"0.1\"", "\"0.9\"");
     let found = bed.refusal(install).await;
     assert!(found.contains("interface `0.9`") && found.contains("not a component"), "{found}");

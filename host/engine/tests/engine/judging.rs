@@ -100,20 +100,21 @@ async fn a_failure_is_held_or_refused_as_the_manifest_says() {
         how: Decision::Trap,
         held,
     };
-    let held = failed("a", Some(Content::text("bait")));
-    assert_eq!(bed.judge("bait").await.0, held);
+    // Each body its own: what kills a plugin twice is not shown to it again.
+    let held = |body: &str| failed("a", Some(Content::text(body)));
+    assert_eq!(bed.judge("bait 1").await.0, held("bait 1"));
     assert_eq!(bed.engine.list().await[0].on_failure, OnFailure::Hold);
     // Whoever comes after is heard all the same: a rejection wins, and so does a failure that refuses.
     let rejecting = r#"{"mode": "reject", "on": "bad bait", "code": "language"}"#;
     bed.engine.install(moderating("b", 2, "reject", rejecting)).await.unwrap();
-    assert_eq!(bed.judge("bait").await.0, held);
+    assert_eq!(bed.judge("bait 2").await.0, held("bait 2"));
     assert_eq!(refused(&bed.judge("bad bait").await.0), Some("language"));
     bed.engine.install(moderating("c", 3, "reject", trapping)).await.unwrap();
-    assert_eq!(bed.judge("bait").await.0, failed("c", None));
+    assert_eq!(bed.judge("bait 3").await.0, failed("c", None));
     // It was not heard, so a hold by another does not settle it.
     let holding = r#"{"mode": "hold"}"#;
     bed.engine.install(moderating("c", 3, "reject", holding)).await.unwrap();
-    assert_eq!(bed.judge("bait").await.0, held);
+    assert_eq!(bed.judge("bait 4").await.0, held("bait 4"));
 }
 
 #[tokio::test]

@@ -7,6 +7,9 @@
 mod bad;
 mod bed;
 mod compiling;
+mod failing;
 mod installing;
 mod judging;
+mod operating;
 mod swapping;
+mod trying;

@@ -144,7 +144,9 @@ async fn what_could_not_be_stored_never_serves() {
 async fn the_same_once_more_changes_nothing_and_a_dry_run_neither() {
     let bed = Bed::new(Options::default()).await;
     let first = bed.install("a", "1", "{}").await.unwrap();
-    assert_eq!(bed.install("a", "1", "{}").await.unwrap(), first);
+    let again = bed.install("a", "1", "{}").await.unwrap();
+    assert_eq!((again.generation, &again.digest), (first.generation, &first.digest));
+    assert!(again.diff.hooks.is_empty() && !again.diff.config, "{:?}", again.diff);
     let mut install = fixture("a", "2", r#"{"moderation": {"mode": "reject"}}"#);
     install.dry_run = true;
     assert_eq!(bed.engine.install(install).await.unwrap().generation, first.generation);

@@ -8,9 +8,23 @@
 //! GET    /admin/v1/plugins                                                          200 {plugins: […]}
 //! GET    /admin/v1/plugins/{id}                                                     200 {id, version, …}
 //! PUT    /admin/v1/plugins/{id}?dry_run=true      a form, see `plugins`             200 {id, version, …} or 422
+//!        …&as=shadow, …&as=canary&percent=N       beside the active version
 //! DELETE /admin/v1/plugins/{id}                                                     200 {generation}
 //! POST   /admin/v1/plugins/{id}/rollback                                            200 {id, version, …}
+//! POST   /admin/v1/plugins/{id}/grant             {capabilities}                    200 {id, version, …} or 422
+//! POST   /admin/v1/plugins/{id}/shadow, …/promote, …/drop                           200 {id, version, …}
+//! POST   /admin/v1/plugins/{id}/canary            {percent}                         200 {id, version, …}
+//! PUT    /admin/v1/plugins/{id}/disabled          {disabled}                        200 {id, version, …}
+//! PUT    /admin/v1/plugins/{id}/pinned            {pinned}                          200 {id, version, …}
+//! PUT    /admin/v1/plugins/{id}/priority          {priority?}                       200 {id, version, …}
+//! PUT    /admin/v1/plugins/{id}/failure           {moderation?, open?}              200 {id, version, …}
+//! PUT    /admin/v1/plugins/{id}/scope             {kinds?, labels?, conversations?} 200 {id, version, …}
 //! GET    /admin/v1/plugins/{id}/logs?after=N                                        200 {lines: […]}
+//! GET    /admin/v1/plugins/{id}/poison                                              200 {poisoned: […]}
+//! DELETE /admin/v1/plugins/{id}/poison                                              200 {forgotten}
+//! GET    /admin/v1/components                                                       200 {components: […]}
+//! POST   /admin/v1/components                     the component                     201 {digest, size, hooks, imports}
+//! DELETE /admin/v1/components/{digest}                                              204
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
 //! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
@@ -23,7 +37,9 @@
 //! Everything under `/admin` wants the [`Token`], before anything else is told, and before a body is read.
 //! It owns no behaviour: accounts, the host and the plugin manager decide.
 
+mod components;
 mod held;
+mod operate;
 mod plugins;
 mod trace;
 mod users;
@@ -32,6 +48,7 @@ use crate::{
     Gateway,
     answer::{self, Failure, Request, Response},
 };
+use godwit_core::domain::plugin::Advance;
 use godwit_protocol::error::{Code, Error};
 use hyper::{Method, StatusCode};
 use serde::Serialize;
@@ -126,6 +143,41 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "plugins", id, "logs"] => {
             only(Method::GET, "GET")?;
             plugins::logs(gateway, &request, id).await
+        }
+        ["admin", "v1", "plugins", id, "grant"] => {
+            only(Method::POST, "POST")?;
+            operate::grant(gateway, request, id).await
+        }
+        ["admin", "v1", "plugins", id, "canary"] => {
+            only(Method::POST, "POST")?;
+            operate::canary(gateway, request, id).await
+        }
+        ["admin", "v1", "plugins", id, step @ ("shadow" | "promote" | "drop")] => {
+            only(Method::POST, "POST")?;
+            let advance = match step {
+                "shadow" => Advance::Shadow,
+                "promote" => Advance::Promote,
+                _ => Advance::Drop,
+            };
+            operate::advance(gateway, id, advance).await
+        }
+        ["admin", "v1", "plugins", id, name @ ("disabled" | "pinned" | "priority" | "failure" | "scope")] => {
+            only(Method::PUT, "PUT")?;
+            operate::set(gateway, request, id, name).await
+        }
+        ["admin", "v1", "plugins", id, "poison"] => match *request.method() {
+            Method::GET => operate::poisoned(gateway, id).await,
+            Method::DELETE => operate::forgive(gateway, id).await,
+            _ => Err(Failure::method("GET, DELETE")),
+        },
+        ["admin", "v1", "components"] => match *request.method() {
+            Method::GET => components::list(gateway).await,
+            Method::POST => components::upload(gateway, request).await,
+            _ => Err(Failure::method("GET, POST")),
+        },
+        ["admin", "v1", "components", digest] => {
+            only(Method::DELETE, "DELETE")?;
+            components::discard(gateway, digest).await
         }
         ["admin", "v1", "conversations", id, "messages", seq, "trace"] => {
             only(Method::GET, "GET")?;

@@ -10,7 +10,10 @@ use godwit_core::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
         message::Content,
-        plugin::{self, Install, Installed, LogLine, Manager, Status},
+        plugin::{
+            self, Advance, Digest, Install, Installed, LogLine, Manager, Poisoned, Setting, Status, Upload,
+            Uploaded,
+        },
         time::{Clock, Ms},
     },
     host::{Host, Transport},
@@ -87,6 +90,8 @@ impl Filters for Nobody {
 #[derive(Default)]
 pub struct Shelf {
     pub asked: Mutex<Vec<Install>>,
+    /// What was decided about `good`, and by mistake about others.
+    pub decided: Mutex<Vec<String>>,
 }
 
 fn good() -> Installed {
@@ -95,6 +100,9 @@ fn good() -> Installed {
         version: "1.0.0".into(),
         digest: "00".repeat(32),
         generation: Generation(3),
+        state: plugin::State::Active,
+        missing: Vec::new(),
+        diff: plugin::Diff::default(),
         warnings: vec!["memory_mib is clamped to 16".into()],
     }
 }
@@ -118,18 +126,44 @@ impl Manager for Shelf {
     }
 
     async fn list(&self) -> Vec<Status> {
-        vec![Status {
-            id: "good".into(),
-            version: "1.0.0".into(),
-            digest: "00".repeat(32),
-            hooks: Vec::new(),
-            priority: 100,
-            on_failure: plugin::OnFailure::Reject,
-            grants: Vec::new(),
-            previous: None,
-            installed_at: Ms(START),
-            generation: Generation(3),
-        }]
+        let digest = "00".repeat(32);
+        let (id, version) = ("good".into(), "1.0.0".into());
+        let generation = Generation(3);
+        vec![Status { id, version, digest, installed_at: Ms(START), generation, ..Status::default() }]
+    }
+
+    async fn upload(&self, component: Vec<u8>) -> Result<Uploaded, plugin::Error> {
+        let (digest, size) = ("00".repeat(32), component.len() as u64);
+        Ok(Uploaded { digest, size, hooks: Vec::new(), imports: Vec::new() })
+    }
+
+    async fn uploads(&self) -> Result<Vec<Upload>, plugin::Error> {
+        Ok(Vec::new())
+    }
+
+    async fn discard(&self, digest: Digest) -> Result<(), plugin::Error> {
+        match digest.0 {
+            [0, ..] => Ok(()),
+            _ => Err(plugin::Error::NoComponent(digest)),
+        }
+    }
+
+    async fn advance(&self, id: &str, advance: Advance) -> Result<Installed, plugin::Error> {
+        self.decided.lock().unwrap().push(format!("{advance:?}"));
+        known(id, good())
+    }
+
+    async fn set(&self, id: &str, setting: Setting) -> Result<Status, plugin::Error> {
+        self.decided.lock().unwrap().push(format!("{setting:?}"));
+        known(id, self.list().await.remove(0))
+    }
+
+    async fn poisoned(&self, id: &str) -> Result<Vec<Poisoned>, plugin::Error> {
+        known(id, Vec::new())
+    }
+
+    async fn forgive(&self, id: &str) -> Result<usize, plugin::Error> {
+        known(id, 3)
     }
 
     async fn rollback(&self, id: &str) -> Result<Installed, plugin::Error> {

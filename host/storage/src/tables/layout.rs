@@ -94,6 +94,16 @@ pub(super) fn component(digest: Digest) -> Partition {
     partition(Space::State, &[b"p", b"component", &digest.0])
 }
 
+/// The components that were uploaded.
+pub(super) fn uploads() -> Partition {
+    partition(Space::State, &[b"p", b"uploads"])
+}
+
+/// The bodies that a plugin is not shown.
+pub(super) fn poison(plugin: &str) -> Partition {
+    partition(Space::State, &[b"p", b"poison", plugin.as_bytes()])
+}
+
 /// A login.
 pub(super) fn login(login: LoginId) -> Partition {
     partition(Space::Ephemeral, &[b"x", login.as_bytes()])

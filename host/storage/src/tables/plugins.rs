@@ -1,12 +1,13 @@
-//! The roster of plugins, the compositions of its generations, and components in parts.
+//! The roster of plugins, the compositions of its generations, components in parts, and what plugins are not shown.
 
 use super::{Tables, absent, layout, record, stays};
 use async_trait::async_trait;
 use godwit_domain::{
     id::Generation,
-    plugin::{Composition, Digest, Roster},
+    plugin::{Composition, Digest, Poisoned, Roster},
     tables::{Plugins, Written},
-    waist::{Batch, Check, Consistency, Direction, Error, Row, Scan},
+    time::Ms,
+    waist::{Batch, Check, Consistency, Direction, Error, Partition, Row, Scan},
 };
 use std::ops::Bound;
 
@@ -14,6 +15,8 @@ use std::ops::Bound;
 const PART_BYTES: usize = 512 << 10;
 /// How many parts are read, written or removed in one call.
 const PARTS: usize = 4;
+/// How many small rows are read in one call.
+const ROWS: usize = 500;
 
 #[async_trait]
 impl Plugins for Tables {
@@ -97,14 +100,79 @@ impl Plugins for Tables {
                 return Ok(());
             }
             let deletes = rows.into_iter().map(|row| row.key).collect();
-            let batch = Batch { partition: layout::component(digest), checks: vec![], puts: vec![], deletes };
-            // Without a check there is nothing to conflict with.
-            let _ = self.write(batch).await?;
+            self.delete(layout::component(digest), deletes).await?;
         }
+    }
+
+    async fn uploads(&self) -> Result<Vec<(Digest, u64, Ms)>, Error> {
+        self.read_all("an upload", &layout::uploads()).await
+    }
+
+    async fn put_upload(&self, digest: Digest, size: u64, at: Ms) -> Result<(), Error> {
+        let partition = layout::uploads();
+        let row = stays(&partition, &digest.0, &(digest, size, at))?;
+        self.store.put_all(vec![(partition, row)]).await
+    }
+
+    async fn drop_upload(&self, digest: Digest) -> Result<(), Error> {
+        self.delete(layout::uploads(), vec![record::key(&digest.0)]).await
+    }
+
+    async fn poisoned(&self, plugin: &str) -> Result<Vec<Poisoned>, Error> {
+        self.read_all("a body that is not shown", &layout::poison(plugin)).await
+    }
+
+    async fn put_poisoned(&self, plugin: &str, poisoned: &Poisoned) -> Result<(), Error> {
+        let partition = layout::poison(plugin);
+        let mut rows = record::Rows::new(partition.clone(), 256);
+        let row = rows.put_until(poisoned.hash.as_bytes(), poisoned, poisoned.until)?;
+        self.store.put_all(vec![(partition, row)]).await
+    }
+
+    async fn drop_poisoned(&self, plugin: &str, hashes: &[String]) -> Result<(), Error> {
+        let keys: Vec<_> = hashes.iter().map(|hash| record::key(hash.as_bytes())).collect();
+        for keys in keys.chunks(ROWS) {
+            self.delete(layout::poison(plugin), keys.to_vec()).await?;
+        }
+        Ok(())
     }
 }
 
 impl Tables {
+    /// All rows of a partition that has few.
+    async fn read_all<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &str,
+        partition: &Partition,
+    ) -> Result<Vec<T>, Error> {
+        let (mut found, mut from) = (Vec::new(), Bound::Unbounded);
+        loop {
+            let scan = Scan {
+                partition: partition.clone(),
+                from,
+                to: Bound::Unbounded,
+                direction: Direction::Forward,
+                limit: ROWS,
+                consistency: Consistency::Committed,
+            };
+            let rows = self.store.scan(scan).await?;
+            for row in &rows {
+                found.push(record::read(what, partition, &row.key, &row.value)?);
+            }
+            match rows.last() {
+                Some(last) => from = Bound::Excluded(last.key.clone()),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    async fn delete(&self, partition: Partition, deletes: Vec<bytes::Bytes>) -> Result<(), Error> {
+        let batch = Batch { partition, checks: vec![], puts: vec![], deletes };
+        // Without a check there is nothing to conflict with.
+        let _ = self.write(batch).await?;
+        Ok(())
+    }
+
     async fn component_rows(&self, digest: Digest, from: Bound<bytes::Bytes>) -> Result<Vec<Row>, Error> {
         let scan = Scan {
             partition: layout::component(digest),

@@ -13,7 +13,10 @@ use godwit_domain::{
     held::{Settled, Why},
     id::{ConversationId, Generation, LoginId, Seq},
     message::{Attachment, Content, Message},
-    plugin::{Digest, Installation, OnFailure, Release, Roster},
+    plugin::{
+        Candidate, Digest, Installation, OnFailure, OnOpen, Poisoned, Policy, Quarantine, Release, Reverted,
+        Roster, Scope, Trial,
+    },
     revision::{MetaChange, What},
     tables::{Accounts, Append, Appended, Conversations, HeldDrafts, Plugins, Written},
     user::{Account, Login, User},
@@ -120,12 +123,43 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         hooks: vec![Hook::Normalise, Hook::Moderation],
         priority: -3,
         on_failure: OnFailure::Hold,
+        on_open: OnOpen::Allow,
+        asks: vec!["kv".into(), "send".into()],
+        imports: vec!["godwit:plugin/kv@0.1.0".into()],
         installed_at: NOW,
     };
-    let installation = Installation { id: "wordfilter".into(), active: release, previous: None };
+    let trial = Trial::Canary { percent: 10 };
+    let candidate = Candidate { release: Release { version: "1.3.0".into(), ..release.clone() }, trial };
+    let scope = Scope { kinds: vec![Kind::Group], labels: vec!["press".into()], conversations: vec![id] };
+    let policy = Policy {
+        disabled: true,
+        pinned: true,
+        priority: Some(-1),
+        on_failure: Some(OnFailure::Hold),
+        on_open: Some(OnOpen::Allow),
+        scope,
+    };
+    let (from, to, why) = ("1.4.0".into(), "1.2.0".into(), "traps".to_owned());
+    let installation = Installation {
+        candidate: Some(candidate),
+        policy,
+        quarantine: Some(Quarantine { why: why.clone(), at: NOW }),
+        reverted: Some(Reverted { from, to, why, at: NOW }),
+        ..Installation::new("wordfilter".into(), release)
+    };
     let roster = Roster { generation: Generation(1), plugins: vec![installation] };
     assert_eq!(tables.replace_roster(Generation::ZERO, &roster).await, Ok(Written::Yes));
     tables.put_component(Digest([7; 32]), b"component").await.unwrap();
+    tables.put_upload(Digest([7; 32]), 9, NOW).await.unwrap();
+    let poisoned = Poisoned {
+        hash: "07".repeat(32),
+        hook: "moderation".into(),
+        version: "1.2.0".into(),
+        how: "trap".into(),
+        at: NOW,
+        until: NOW.plus(60_000),
+    };
+    tables.put_poisoned("wordfilter", &poisoned).await.unwrap();
 }
 
 #[tokio::test]

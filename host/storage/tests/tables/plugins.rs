@@ -4,7 +4,7 @@ use crate::common::{House, Lying, NOW, Stopping};
 use godwit_domain::{
     filter::Hook,
     id::Generation,
-    plugin::{Digest, Installation, OnFailure, Release, Roster},
+    plugin::{Digest, Installation, OnFailure, OnOpen, Poisoned, Release, Roster},
     tables::{Plugins, Written},
     waist::Error,
 };
@@ -19,12 +19,14 @@ fn roster(generation: u64, ids: &[&str]) -> Roster {
         hooks: vec![Hook::Normalise, Hook::Moderation],
         priority: -3,
         on_failure: OnFailure::Reject,
+        on_open: OnOpen::Allow,
+        asks: vec!["kv".into(), "send".into()],
+        imports: vec!["godwit:plugin/kv@0.1.0".into()],
         installed_at: NOW,
     };
     let installation = |id: &&str| Installation {
-        id: (*id).into(),
-        active: release(id),
         previous: Some(Release { version: "1.1.0".into(), ..release(id) }),
+        ..Installation::new((*id).into(), release(id))
     };
     Roster { generation: Generation(generation), plugins: ids.iter().map(installation).collect() }
 }
@@ -109,4 +111,47 @@ async fn a_changed_roster_or_component_is_corrupt() {
         let Some(Error::Corrupt(text)) = error else { panic!("{what} gave {error:?}") };
         assert!(text.starts_with(what), "{text} is not about {what}");
     }
+}
+
+#[tokio::test]
+async fn uploads_are_listed_until_they_are_forgotten() {
+    let house = House::new();
+    let tables = &house.tables;
+    assert_eq!(tables.uploads().await, Ok(vec![]));
+    for digest in [2, 1, 2] {
+        tables.put_upload(Digest([digest; 32]), u64::from(digest), NOW).await.unwrap();
+    }
+    let (one, two) = ((Digest([1; 32]), 1, NOW), (Digest([2; 32]), 2, NOW));
+    assert_eq!(tables.uploads().await, Ok(vec![one, two]));
+    for _ in 0..2 {
+        tables.drop_upload(Digest([1; 32])).await.unwrap();
+    }
+    assert_eq!(tables.uploads().await, Ok(vec![two]));
+}
+
+#[tokio::test]
+async fn what_a_plugin_is_not_shown_is_its_own_and_ends_in_time() {
+    let house = House::new();
+    let tables = &house.tables;
+    let poisoned = |hash: u32, until| Poisoned {
+        hash: format!("{hash:064x}"),
+        hook: "moderation".into(),
+        version: "1".into(),
+        how: "trap".into(),
+        at: NOW,
+        until,
+    };
+    // More than one page of them.
+    let all: Vec<_> = (0..501).map(|hash| poisoned(hash, NOW.plus(60_000))).collect();
+    for poisoned in &all {
+        tables.put_poisoned("a", poisoned).await.unwrap();
+    }
+    tables.put_poisoned("b", &poisoned(7, NOW.plus(1))).await.unwrap();
+    assert_eq!(tables.poisoned("a").await, Ok(all.clone()));
+    assert_eq!(tables.poisoned("b").await.unwrap().len(), 1);
+    house.clock.advance(2);
+    assert_eq!(tables.poisoned("b").await, Ok(vec![]), "its time is over");
+    let hashes: Vec<_> = all.into_iter().map(|poisoned| poisoned.hash).collect();
+    tables.drop_poisoned("a", &hashes).await.unwrap();
+    assert_eq!(tables.poisoned("a").await, Ok(vec![]));
 }
