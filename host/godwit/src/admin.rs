@@ -36,6 +36,8 @@ pub enum Body {
     Empty,
     /// A JSON value.
     Json(Value),
+    /// A component.
+    Bytes(Bytes),
     /// The parts of a form: name, content type, bytes.
     Form(Vec<(&'static str, &'static str, Bytes)>),
 }
@@ -104,6 +106,7 @@ impl Client {
         let (content_type, bytes) = match body {
             Body::Empty => return Ok(builder.body(Full::default())?),
             Body::Json(value) => ("application/json".to_owned(), Bytes::from(value.to_string())),
+            Body::Bytes(bytes) => ("application/wasm".to_owned(), bytes),
             Body::Form(parts) => form(&parts),
         };
         Ok(builder.header(header::CONTENT_TYPE, content_type).body(Full::new(bytes))?)

@@ -23,6 +23,8 @@ enum Command {
     Dev(Settings),
     /// Manage the plugins of a running server.
     Plugin(plugin::Command),
+    /// Show which plugins of which version saw a message, what each decided, and in what time.
+    Trace(plugin::Trace),
     /// Print every setting with its documentation and default, as a file that `--config` takes.
     Config {
         /// Print a table of the limits instead: each with its default, and what answers whoever goes beyond it.
@@ -90,6 +92,7 @@ impl Cli {
             Command::Serve(settings) => serve::run(&settings.sources()?),
             Command::Dev(settings) => dev::run(settings.sources()?),
             Command::Plugin(command) => plugin::run(command),
+            Command::Trace(trace) => plugin::trace(trace),
             Command::Config { limits: false } => print(&config::example()),
             Command::Config { limits: true } => print(&config::limits()),
             Command::CompileComponent => return Ok(godwit_engine::compile_child()),

@@ -21,6 +21,7 @@ use crate::{
 };
 use anyhow::Context;
 use build::Builder;
+use godwit_domain::plugin::Installed;
 use progress::{say, took};
 use project::Project;
 use std::{collections::BTreeMap, time::Instant};
@@ -166,8 +167,8 @@ impl Dev {
     }
 
     /// A developer's own machine grants whatever the manifest asks.
-    async fn put(&self, package: &Package, built: &build::Built) -> anyhow::Result<plugin::Installed> {
+    async fn put(&self, package: &Package, built: &build::Built) -> anyhow::Result<Installed> {
         let config = project::dev_config(&built.folder)?;
-        plugin::install(&self.client, package, package.capabilities()?, config, false).await
+        plugin::install(&self.client, package, package.capabilities()?, config).await
     }
 }

@@ -1,9 +1,10 @@
 //! `godwit plugin`: an operator's hand on the plugins of a running server.
 //!
-//! It owns how requests are made of files and replies are made readable. What a plugin may be and do is judged by the
-//! host alone; nothing is checked twice here. Start with [`run`].
+//! It owns how requests are made of files and flags; `show` makes replies readable. What a plugin may be and do is
+//! judged by the host alone; nothing is checked twice here. Start with [`run`].
 
 pub mod package;
+mod show;
 
 use crate::{
     admin::{Body, Client},
@@ -12,23 +13,25 @@ use crate::{
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
+use godwit_domain::{
+    plugin::{Installed, Poisoned, Status, Upload},
+    time::Ms,
+};
 use hyper::Method;
 use package::Package;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
-    fmt::Write as _,
     path::{Path, PathBuf},
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
 /// How often `logs --follow` asks.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
-/// Where the server is, and what to do there.
+/// Where the server is, and how its answers are shown.
 #[derive(Debug, Args)]
-pub struct Command {
+pub struct Connection {
     /// The admin address of the server; without it, the one of the default settings.
     #[arg(long, global = true, value_name = "ADDR", env = "GODWIT_ADMIN")]
     admin: Option<String>,
@@ -38,8 +41,26 @@ pub struct Command {
     /// Print JSON, for programs.
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// Where the server is, and what to do there.
+#[derive(Debug, Args)]
+pub struct Command {
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     action: Action,
+}
+
+/// What decided about a message.
+#[derive(Debug, Args)]
+pub struct Trace {
+    #[command(flatten)]
+    connection: Connection,
+    /// In which conversation.
+    conversation: String,
+    /// The number of the message.
+    seq: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -48,28 +69,115 @@ enum Action {
     Install {
         /// A folder with plugin.toml and the built component, or a .wasm file with plugin.toml beside it.
         path: PathBuf,
-        /// Grant these capabilities; what is not granted cannot be used.
+        /// Grant these capabilities; without it, what the active version has. What is not granted cannot be used.
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-        grant: Vec<String>,
+        grant: Option<Vec<String>>,
         /// The plugin's configuration, a JSON file; without it, what the active version has.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Check only: what serves goes on serving.
+        /// Take the component of this digest, which was staged before, in place of the one on disk.
+        #[arg(long)]
+        digest: Option<String>,
+        /// Let it see what the active version sees, and compare what both say.
+        #[arg(long, conflicts_with = "canary")]
+        shadow: bool,
+        /// Let it decide in so many conversations of a hundred.
+        #[arg(long, value_name = "PERCENT")]
+        canary: Option<u8>,
+        /// Check only, and show what would change: what serves goes on serving.
         #[arg(long)]
         dry_run: bool,
     },
     /// Show the installed plugins in the order in which they run.
     List,
-    /// Go back to the version before.
-    Rollback {
+    /// Show all about one plugin.
+    Show(Which),
+    /// Upload a component, so that it can be installed by its digest.
+    Stage {
+        /// A folder with plugin.toml and the built component, or a .wasm file.
+        path: PathBuf,
+    },
+    /// Show the components that were staged.
+    Staged,
+    /// Forget a staged component.
+    Unstage {
+        /// Which component.
+        digest: String,
+    },
+    /// Grant capabilities to the version that waits for them; it serves then.
+    Grant {
         /// Which plugin.
         id: String,
+        /// Which capabilities.
+        #[arg(required = true, value_delimiter = ',')]
+        capabilities: Vec<String>,
+    },
+    /// Let the version beside the active one see what that sees, and compare what both say.
+    Shadow(Which),
+    /// Let the version beside the active one decide in some conversations.
+    Canary {
+        /// Which plugin.
+        id: String,
+        /// In how many of a hundred.
+        percent: u8,
+    },
+    /// Make the version beside the active one the active one.
+    Promote(Which),
+    /// Drop the version beside the active one.
+    Drop(Which),
+    /// Go back to the version before.
+    Rollback(Which),
+    /// Ask a plugin again that was disabled, or that is in quarantine.
+    Enable(Which),
+    /// Ask a plugin no more, and keep it.
+    Disable(Which),
+    /// Refuse other versions of a plugin.
+    Pin(Which),
+    /// Take other versions of a plugin again.
+    Unpin(Which),
+    /// Move a plugin: lower runs first.
+    Priority {
+        /// Which plugin.
+        id: String,
+        /// Its priority; without it, the manifest's.
+        #[arg(allow_negative_numbers = true)]
+        priority: Option<i32>,
+    },
+    /// Say what becomes of messages that a plugin does not judge; what is left out is as the manifest says.
+    Failure {
+        /// Which plugin.
+        id: String,
+        /// When its moderation traps, is cut or finds all instances busy: hold or reject.
+        #[arg(long, value_parser = ["hold", "reject"])]
+        moderation: Option<String>,
+        /// While it is not asked, because its breaker is open or it is in quarantine: allow, hold or reject.
+        #[arg(long, value_parser = ["allow", "hold", "reject"])]
+        open: Option<String>,
+    },
+    /// Say where a plugin is asked: in conversations that any of these names; without any, everywhere.
+    Scope {
+        /// Which plugin.
+        id: String,
+        /// Kinds of conversations.
+        #[arg(long, value_delimiter = ',', value_parser = ["direct", "group", "channel"])]
+        kind: Vec<String>,
+        /// Labels of conversations.
+        #[arg(long, value_delimiter = ',')]
+        label: Vec<String>,
+        /// Ids of conversations.
+        #[arg(long, value_delimiter = ',')]
+        conversation: Vec<String>,
+    },
+    /// Show what a plugin is not shown any more because it killed it twice.
+    Poison {
+        /// Which plugin.
+        id: String,
+        /// Let it be shown everything again.
+        #[arg(long)]
+        clear: bool,
     },
     /// Remove a plugin.
-    Remove {
-        /// Which plugin.
-        id: String,
-    },
+    Remove(Which),
     /// Show what a plugin wrote.
     Logs {
         /// Which plugin.
@@ -80,15 +188,43 @@ enum Action {
     },
 }
 
+#[derive(Debug, Args)]
+struct Which {
+    /// Which plugin.
+    id: String,
+}
+
 /// Carries out the command.
 ///
 /// # Errors
 /// The files are not as they should be, nobody answers, or the host refuses.
 pub fn run(command: Command) -> anyhow::Result<()> {
+    let Command { connection, action } = command;
+    connected(connection, async |client, json| act(client, action, json).await)
+}
+
+/// Shows which plugins of which version saw a message, and what each decided.
+///
+/// # Errors
+/// There is no such message, nobody answers, or the host refuses.
+pub fn trace(trace: Trace) -> anyhow::Result<()> {
+    let Trace { connection, conversation, seq } = trace;
+    connected(connection, async |client, json| {
+        let path = format!("/admin/v1/conversations/{}/messages/{seq}/trace", segment(&conversation)?);
+        let reply = client.call(Method::GET, &path, Body::Empty).await?;
+        print(&reply, json, show::traced)
+    })
+}
+
+fn connected(
+    connection: Connection,
+    act: impl AsyncFnOnce(&Client, bool) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let client = Client { address: address(command.admin), token: token(command.token_file.as_deref())? };
-        act(&client, command.action, command.json).await
+        let Connection { admin, token_file, json } = connection;
+        let client = Client { address: address(admin), token: token(token_file.as_deref())? };
+        act(&client, json).await
     })
 }
 
@@ -121,32 +257,102 @@ pub fn read_token(path: &Path) -> anyhow::Result<String> {
 }
 
 async fn act(client: &Client, action: Action, json: bool) -> anyhow::Result<()> {
+    let post = async |id: &str, step: &str, body: Body| {
+        let path = format!("/admin/v1/plugins/{}/{step}", segment(id)?);
+        let reply = client.call(Method::POST, &path, body).await?;
+        print(&reply, json, |installed| show::installed(installed, false))
+    };
+    let put = async |id: &str, setting: &str, body: Value| {
+        let path = format!("/admin/v1/plugins/{}/{setting}", segment(id)?);
+        let reply = client.call(Method::PUT, &path, Body::Json(body)).await?;
+        print(&reply, json, show::status)
+    };
     match action {
-        Action::Install { path, grant, config, dry_run } => {
-            let package = Package::find(&path)?;
+        Action::Install { path, grant, config, digest, shadow, canary, dry_run } => {
+            let (package, component) = match digest {
+                None => {
+                    let package = Package::find(&path)?;
+                    let bytes = read(&package.component)?;
+                    (package, ("component", "application/wasm", Bytes::from(bytes)))
+                }
+                Some(digest) => (Package::described(&path)?, ("digest", "text/plain", Bytes::from(digest))),
+            };
+            let begin = match (shadow, canary) {
+                (true, _) => "&as=shadow".to_owned(),
+                (false, Some(percent)) => format!("&as=canary&percent={percent}"),
+                (false, None) => String::new(),
+            };
             let config = config.as_deref().map(read_config).transpose()?;
-            let reply = install(client, &package, grant, config, dry_run).await?;
-            show(&reply, json, |installed| describe(installed, dry_run))
+            let query = format!("?dry_run={dry_run}{begin}");
+            let reply = send(client, &package, component, grant, config, &query).await?;
+            print(&reply, json, |installed| show::installed(installed, dry_run))
         }
         Action::List => {
             let reply = client.call(Method::GET, "/admin/v1/plugins", Body::Empty).await?;
-            show(&reply, json, |plugins: &Plugins| table(&plugins.plugins))
+            print(&reply, json, |plugins: &Plugins| show::table(&plugins.plugins))
         }
-        Action::Rollback { id } => {
-            let path = format!("/admin/v1/plugins/{}/rollback", segment(&id)?);
-            let reply = client.call(Method::POST, &path, Body::Empty).await?;
-            show(&reply, json, |installed| describe(installed, false))
+        Action::Show(Which { id }) => {
+            let path = format!("/admin/v1/plugins/{}", segment(&id)?);
+            let reply = client.call(Method::GET, &path, Body::Empty).await?;
+            print(&reply, json, show::status)
         }
-        Action::Remove { id } => {
+        Action::Stage { path } => {
+            let component = if path.is_dir() { Package::find(&path)?.component } else { path };
+            let body = Body::Bytes(Bytes::from(read(&component)?));
+            let reply = client.call(Method::POST, "/admin/v1/components", body).await?;
+            print(&reply, json, show::uploaded)
+        }
+        Action::Staged => {
+            let reply = client.call(Method::GET, "/admin/v1/components", Body::Empty).await?;
+            print(&reply, json, |staged: &Components| show::uploads(&staged.components))
+        }
+        Action::Unstage { digest } => {
+            let path = format!("/admin/v1/components/{}", segment(&digest)?);
+            let reply: Value = client.call(Method::DELETE, &path, Body::Empty).await?;
+            print(&reply, json, |_| format!("{digest} is forgotten.\n"))
+        }
+        Action::Grant { id, capabilities } => {
+            post(&id, "grant", Body::Json(json!({ "capabilities": capabilities }))).await
+        }
+        Action::Canary { id, percent } => {
+            post(&id, "canary", Body::Json(json!({ "percent": percent }))).await
+        }
+        Action::Shadow(Which { id }) => post(&id, "shadow", Body::Empty).await,
+        Action::Promote(Which { id }) => post(&id, "promote", Body::Empty).await,
+        Action::Drop(Which { id }) => post(&id, "drop", Body::Empty).await,
+        Action::Rollback(Which { id }) => post(&id, "rollback", Body::Empty).await,
+        Action::Enable(Which { id }) => put(&id, "disabled", json!({ "disabled": false })).await,
+        Action::Disable(Which { id }) => put(&id, "disabled", json!({ "disabled": true })).await,
+        Action::Pin(Which { id }) => put(&id, "pinned", json!({ "pinned": true })).await,
+        Action::Unpin(Which { id }) => put(&id, "pinned", json!({ "pinned": false })).await,
+        Action::Priority { id, priority } => put(&id, "priority", json!({ "priority": priority })).await,
+        Action::Failure { id, moderation, open } => {
+            put(&id, "failure", json!({ "moderation": moderation, "open": open })).await
+        }
+        Action::Scope { id, kind, label, conversation } => {
+            put(&id, "scope", json!({ "kinds": kind, "labels": label, "conversations": conversation })).await
+        }
+        Action::Poison { id, clear } => {
+            let path = format!("/admin/v1/plugins/{}/poison", segment(&id)?);
+            if clear {
+                let reply: Forgotten = client.call(Method::DELETE, &path, Body::Empty).await?;
+                return print(&reply, json, |reply| {
+                    format!("{} forgotten; {id} is shown everything again.\n", reply.forgotten)
+                });
+            }
+            let reply = client.call(Method::GET, &path, Body::Empty).await?;
+            print(&reply, json, |reply: &Poison| show::poisoned(&reply.poisoned))
+        }
+        Action::Remove(Which { id }) => {
             let path = format!("/admin/v1/plugins/{}", segment(&id)?);
             let reply: Value = client.call(Method::DELETE, &path, Body::Empty).await?;
-            show(&reply, json, |_| format!("{id} is removed; messages are decided without it.\n"))
+            print(&reply, json, |_| format!("{id} is removed; messages are decided without it.\n"))
         }
         Action::Logs { id, follow } => logs(client, segment(&id)?, follow, json).await,
     }
 }
 
-/// Sends a package to the host.
+/// Sends a package to the host, to serve at once with these grants.
 ///
 /// # Errors
 /// Nobody answers, or the host refuses the plugin; the text says which import, hook or limit.
@@ -155,21 +361,32 @@ pub async fn install(
     package: &Package,
     grant: Vec<String>,
     config: Option<Value>,
-    dry_run: bool,
 ) -> anyhow::Result<Installed> {
-    let component = std::fs::read(&package.component)
-        .with_context(|| format!("cannot read {}", package.component.display()))?;
-    let mut parts = vec![
-        ("manifest", "application/toml", Bytes::from(package.manifest.clone())),
-        ("component", "application/wasm", Bytes::from(component)),
-        ("grant", "application/json", Bytes::from(json!({ "capabilities": grant }).to_string())),
-    ];
+    let component = ("component", "application/wasm", Bytes::from(read(&package.component)?));
+    send(client, package, component, Some(grant), config, "").await
+}
+
+async fn send(
+    client: &Client,
+    package: &Package,
+    component: Part,
+    grant: Option<Vec<String>>,
+    config: Option<Value>,
+    query: &str,
+) -> anyhow::Result<Installed> {
+    let mut parts = vec![("manifest", "application/toml", Bytes::from(package.manifest.clone())), component];
+    if let Some(grant) = grant {
+        parts.push(("grant", "application/json", Bytes::from(json!({ "capabilities": grant }).to_string())));
+    }
     if let Some(config) = config {
         parts.push(("config", "application/json", Bytes::from(config.to_string())));
     }
-    let query = if dry_run { "?dry_run=true" } else { "" };
     let path = format!("/admin/v1/plugins/{}{query}", segment(&package.id)?);
     client.call(Method::PUT, &path, Body::Form(parts)).await
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Reads a plugin's configuration.
@@ -188,8 +405,8 @@ async fn logs(client: &Client, id: &str, follow: bool, json: bool) -> anyhow::Re
         let reply: Logs = client.call(Method::GET, &path, Body::Empty).await?;
         for line in &reply.lines {
             after = after.max(line.n);
-            show(line, json, |line| {
-                format!("{} {:5} {id} {}  {}\n", time(line.at), line.level, line.version, line.text)
+            print(line, json, |line| {
+                format!("{} {:5} {id} {}  {}\n", show::time(line.at), line.level, line.version, line.text)
             })?;
         }
         if !follow {
@@ -199,21 +416,8 @@ async fn logs(client: &Client, id: &str, follow: bool, json: bool) -> anyhow::Re
     }
 }
 
-/// What was installed, or would be.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Installed {
-    /// Which plugin.
-    pub id: String,
-    /// Which version.
-    pub version: String,
-    /// The component's SHA-256.
-    pub digest: String,
-    /// The set of plugins that it is part of.
-    pub generation: u64,
-    /// What the operator should know.
-    #[serde(default)]
-    pub warnings: Vec<String>,
-}
+/// A part of a form: name, content type, bytes.
+type Part = (&'static str, &'static str, Bytes);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Plugins {
@@ -221,17 +425,18 @@ struct Plugins {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Status {
-    id: String,
-    version: String,
-    digest: String,
-    hooks: Vec<String>,
-    priority: i32,
-    grants: Vec<String>,
-    #[serde(default)]
-    previous: Option<String>,
-    installed_at: u64,
-    generation: u64,
+struct Components {
+    components: Vec<Upload>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Poison {
+    poisoned: Vec<Poisoned>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Forgotten {
+    forgotten: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -242,64 +447,21 @@ struct Logs {
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     n: u64,
-    at: u64,
+    at: Ms,
     level: String,
     version: String,
     text: String,
 }
 
-fn show<T: Serialize>(value: &T, json: bool, words: impl Fn(&T) -> String) -> anyhow::Result<()> {
+fn print<T: Serialize>(value: &T, json: bool, words: impl Fn(&T) -> String) -> anyhow::Result<()> {
     let text = if json { format!("{}\n", serde_json::to_string(value)?) } else { words(value) };
     cli::print(&text)
-}
-
-fn describe(installed: &Installed, dry_run: bool) -> String {
-    let Installed { id, version, generation, .. } = installed;
-    let mut text = if dry_run {
-        format!("{id} {version} would be accepted; nothing was changed.\n")
-    } else {
-        format!("{id} {version} serves, as of generation {generation}.\n")
-    };
-    for warning in &installed.warnings {
-        let _ = writeln!(text, "warning: {warning}");
-    }
-    text
-}
-
-fn table(plugins: &[Status]) -> String {
-    if plugins.is_empty() {
-        return "no plugin is installed; `godwit plugin install PATH` installs one.\n".to_owned();
-    }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["PLUGIN", "VERSION", "PRIORITY", "HOOKS", "GRANTS", "PREVIOUS", "INSTALLED"]);
-    for plugin in plugins {
-        let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-        table.add_row([
-            plugin.id.clone(),
-            plugin.version.clone(),
-            plugin.priority.to_string(),
-            or_dash(plugin.hooks.join(", ")),
-            or_dash(plugin.grants.join(", ")),
-            or_dash(plugin.previous.clone().unwrap_or_default()),
-            time(plugin.installed_at),
-        ]);
-    }
-    // The library pads every line to the table's width; what is copied from a terminal should not carry that.
-    let lines = table.to_string();
-    lines.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned() + "\n").collect()
-}
-
-fn time(ms: u64) -> String {
-    // Past the year 9999 the formatter gives up; a number is still true.
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms < 253_402_300_800_000);
-    time.map_or_else(|| ms.to_string(), |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
 /// An id as a segment of a path. What could not be an id is refused here, where it would change the path.
 fn segment(id: &str) -> anyhow::Result<&str> {
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        bail!("`{id}` is no plugin id; ids are made of letters, digits, `-`, `_` and `.`");
+        bail!("`{id}` is no id; ids are made of letters, digits, `-`, `_` and `.`");
     }
     Ok(id)
 }
@@ -307,54 +469,6 @@ fn segment(id: &str) -> anyhow::Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn status(id: &str) -> Status {
-        Status {
-            id: id.to_owned(),
-            version: "1.2.0".to_owned(),
-            digest: "ab".repeat(32),
-            hooks: vec!["normalise".to_owned(), "moderation".to_owned()],
-            priority: 100,
-            grants: Vec::new(),
-            previous: None,
-            installed_at: 1_700_000_000_000,
-            generation: 3,
-        }
-    }
-
-    #[test]
-    fn the_list_is_a_table_that_a_person_can_read() {
-        let text = table(&[status("wordfilter")]);
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 2, "{text}");
-        assert!(lines[0].starts_with("PLUGIN "), "{text}");
-        let cells: Vec<_> = lines[1].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        assert_eq!(
-            cells,
-            ["wordfilter", "1.2.0", "100", "normalise, moderation", "-", "-", "2023-11-14T22:13:20Z"]
-        );
-    }
-
-    #[test]
-    fn an_empty_list_says_what_to_do() {
-        assert!(table(&[]).contains("godwit plugin install"));
-    }
-
-    #[test]
-    fn an_installation_is_told_with_its_warnings() {
-        let installed = Installed {
-            id: "wordfilter".to_owned(),
-            version: "1.2.0".to_owned(),
-            digest: String::new(),
-            generation: 3,
-            warnings: vec!["memory clamped to 16 MiB".to_owned()],
-        };
-        assert_eq!(
-            describe(&installed, false),
-            "wordfilter 1.2.0 serves, as of generation 3.\nwarning: memory clamped to 16 MiB\n"
-        );
-        assert!(describe(&installed, true).contains("would be accepted"));
-    }
 
     #[test]
     fn an_id_cannot_climb_out_of_its_path() {

@@ -54,6 +54,16 @@ impl Package {
         Ok(Self { id, manifest, component: path.to_owned() })
     }
 
+    /// What is said about the plugin at `path`, whose component is not needed.
+    ///
+    /// # Errors
+    /// The manifest cannot be read.
+    pub fn described(path: &Path) -> anyhow::Result<Self> {
+        let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let (id, manifest) = read_manifest(if path.is_dir() { path } else { beside })?;
+        Ok(Self { id, manifest, component: PathBuf::new() })
+    }
+
     /// The plugin in `folder`, whose component was just built.
     ///
     /// # Errors
