@@ -152,6 +152,16 @@ impl Server {
         log.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
     }
 
+    /// What opens the admin API, for programs that are given it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn admin_token(&self) -> Result<String> {
+        let file = self.folder.path().join("data/admin-token");
+        let token = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        Ok(token.trim().to_owned())
+    }
+
     /// An account without a password, and a token for it.
     ///
     /// # Errors

@@ -111,9 +111,21 @@ const CASES: &[(&str, Case)] = &[
     ("plugins.memory_mib", There(BAD, MISBEHAVING)),
     ("plugins.memory_mib_max", There(INSTALLING, "a_clamp_is_reported")),
     ("plugins.mentions_max", There("host/engine/src/answer.rs", REWRITE)),
+    ("plugins.poison.bodies_max", There("host/engine/src/poison.rs", "no_more_is_kept_than_may_be")),
     ("plugins.rate_keys_max", There(SERVICES, "the_least_recently_counted_key_makes_room")),
     ("plugins.result_kib_max", There(BAD, MISBEHAVING)),
+    (
+        "plugins.shadow_queue_max",
+        There("host/engine/tests/engine/trying.rs", "a_shadow_that_hangs_or_traps_is_in_nobodys_way"),
+    ),
     ("plugins.stack_kib", There(BAD, MISBEHAVING)),
+    (
+        "plugins.uploads_max",
+        There(
+            "host/engine/tests/engine/operating.rs",
+            "the_oldest_upload_makes_room_for_the_newest_and_one_in_use_does_not_count",
+        ),
+    ),
     ("plugins.waiting_max", There(BAD, BUSY)),
     ("plugins.waiting_per_user_max", There(BAD, BUSY)),
 ];

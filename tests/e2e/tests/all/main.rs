@@ -15,6 +15,7 @@ mod limits;
 mod marks;
 mod membership;
 mod messages;
+mod operating;
 mod plugins;
 mod proxies;
 mod resume;
