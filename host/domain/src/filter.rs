@@ -5,8 +5,8 @@
 
 use crate::{
     conversation::{Kind, Role},
-    id::{ConversationId, Generation},
-    message::Content,
+    id::{ConversationId, Generation, UserId},
+    message::{Content, Message},
     time::Ms,
     user::User,
 };
@@ -96,6 +96,10 @@ pub enum Hook {
     Normalise,
     /// Allows, rejects or holds it.
     Moderation,
+    /// Names who gets a message as a live push, and who is to be notified.
+    FanOut,
+    /// Says with what attention it reaches each recipient.
+    Delivery,
 }
 
 impl Hook {
@@ -104,6 +108,8 @@ impl Hook {
         match self {
             Self::Normalise => "normalise",
             Self::Moderation => "moderation",
+            Self::FanOut => "fan-out",
+            Self::Delivery => "delivery",
         }
     }
 }
@@ -199,6 +205,103 @@ pub enum Judgement {
     },
 }
 
+/// What a fan-out rule is told beside the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Above how many members live messages flow to followers alone.
+    pub follow_above: u32,
+    /// How many are in.
+    pub member_count: u32,
+    /// How many of them follow with a session that is live.
+    pub follower_count: u32,
+    /// How many of them have a session that is live.
+    pub online_count: u32,
+    /// Owners and admins.
+    pub admins: Vec<UserId>,
+    /// Members whom the message mentions.
+    pub mentioned: Vec<UserId>,
+    /// Who is in: only where [`Chain::wants_members`], and where they are at most [`MEMBERS_MAX`].
+    pub members: Option<Vec<UserId>>,
+}
+
+/// How many members a fan-out rule is shown at most.
+pub const MEMBERS_MAX: usize = 1_000;
+/// How many recipients a delivery policy is asked about in one call.
+pub const RECIPIENTS_MAX: usize = 1_000;
+
+/// Who gets a message, as a fan-out rule says it. Who is named and may not read the message gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience {
+    /// As a live push; everyone else hears of it by `heads`.
+    pub live: Live,
+    /// As a notification.
+    pub notified: Notified,
+}
+
+/// Who gets a live push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Live {
+    /// All members.
+    Everyone,
+    /// Who follows.
+    Followers,
+    /// Who follows, and these.
+    FollowersAnd(Vec<UserId>),
+    /// These.
+    Only(Vec<UserId>),
+}
+
+/// Who is to be notified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notified {
+    /// All members.
+    Everyone,
+    /// Who is mentioned.
+    Mentioned,
+    /// These.
+    Only(Vec<UserId>),
+    /// Nobody.
+    Nobody,
+}
+
+/// Someone whom a message is about to reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// Who.
+    pub user: Arc<User>,
+    /// As what.
+    pub role: Role,
+    /// Whether a session of theirs is live.
+    pub online: bool,
+    /// Whether a person is looking at one.
+    pub active: bool,
+    /// Whether the message mentions them.
+    pub mentioned: bool,
+    /// Until when they muted the conversation.
+    pub muted_until: Option<Ms>,
+}
+
+/// With what attention a message reaches one recipient. In order of quietness: of several answers the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// Live, with alert and notification.
+    Normal,
+    /// Live, without alert.
+    Quiet,
+    /// Live without alert, and a notification at that time.
+    NotifyLater(Ms),
+    /// Live without alert, and no notification.
+    NoNotification,
+}
+
+/// What the hooks of one message's delivery used of their common budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// CPU time in milliseconds.
+    pub cpu_ms: u32,
+}
+
 /// One immutable set of filters in their order. A draft pins one for its whole pass.
 #[async_trait]
 pub trait Chain: Send + Sync {
@@ -213,6 +316,44 @@ pub trait Chain: Send + Sync {
 
     /// Normalise, then moderation.
     async fn judge(&self, scene: &Scene, content: Content) -> (Judgement, Verdict);
+
+    /// Whether a plugin serves this hook in that place. Where none does the built-in rule runs inline.
+    fn serves(&self, hook: Hook, place: &Place) -> bool {
+        let _ = (hook, place);
+        false
+    }
+
+    /// Whether a fan-out rule that serves that place was granted the member list.
+    fn wants_members(&self, place: &Place) -> bool {
+        let _ = place;
+        false
+    }
+
+    /// Asks the fan-out rules: the first that names an audience counts. `None` stands for the built-in rule: nobody
+    /// named one, or who might have could not be heard.
+    async fn choose(
+        &self,
+        scene: &Scene,
+        message: &Message,
+        facts: &Facts,
+        spent: &mut Spent,
+    ) -> Option<Audience> {
+        let _ = (scene, message, facts, spent);
+        None
+    }
+
+    /// Asks the delivery policies: one answer per recipient, in order, of several the quietest. Who could not be heard
+    /// counts as [`Attention::Normal`]. May be given any number of recipients.
+    async fn decide(
+        &self,
+        scene: &Scene,
+        message: &Message,
+        recipients: &[Recipient],
+        spent: &mut Spent,
+    ) -> Vec<Attention> {
+        let _ = (scene, message, spent);
+        vec![Attention::Normal; recipients.len()]
+    }
 }
 
 /// Where the present chain is found.

@@ -101,7 +101,7 @@ impl Snapshot {
                 seat.private.log("error", &seat.release().version, &text);
                 let next = match hook {
                     // The text stays as it was; moderation sees it and decides.
-                    Hook::Normalise => Next::Go,
+                    Hook::Normalise | Hook::FanOut | Hook::Delivery => Next::Go,
                     Hook::Moderation => match seat.release().on_failure {
                         OnFailure::Reject => Next::Stop(failed(seat, hook, how, None)),
                         OnFailure::Hold => {
