@@ -20,6 +20,7 @@ mod proxies;
 mod resume;
 mod revisions;
 mod sockets;
+mod subjects;
 mod tls;
 mod transports;
 
