@@ -98,7 +98,9 @@ pub(crate) fn chosen(
             return Err(format!("names {} users as {what}, there are {member_count} members", users.len()));
         }
         let Some(members) = members else { return Ok(users) };
-        members.iter().for_each(|member| drop(seen.remove(member)));
+        for member in members {
+            seen.remove(member);
+        }
         match seen.into_iter().next() {
             Some(foreign) => Err(format!("names {foreign} as {what}, who was not in the member list")),
             None => Ok(users),
