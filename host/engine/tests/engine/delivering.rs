@@ -102,7 +102,7 @@ async fn without_such_plugins_nothing_is_served() {
 #[tokio::test]
 async fn a_rule_names_its_audience_or_leaves_it_to_others() {
     let bed = Bed::new(Options::default()).await;
-    let [two] = ["00000000-0000-0000-0000-000000000002"];
+    let two = "00000000-0000-0000-0000-000000000002";
     let audience = |live, notified| Some(Audience { live, notified });
     for (choice, expected) in [
         ("{}".to_owned(), None),

@@ -61,7 +61,7 @@ impl Group {
     }
 
     async fn said(&mut self) -> Result<Vec<Value>> {
-        Ok(self.ada.history(self.place, 0).await?)
+        self.ada.history(self.place, 0).await
     }
 }
 
