@@ -11,7 +11,7 @@ use godwit_core::{
     domain::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
-        message::Content,
+        message::{Content, Message},
         time::Ms,
     },
     host::{Host, Parts, Transport},
@@ -107,7 +107,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }

@@ -5,8 +5,8 @@
 //! A guest's failure is data here: it may cost its own call, never the process.
 //!
 //! Start with [`Engine`], which is both ports of the domain, [`Filters`] and [`Manager`]. Then follow a message
-//! through `chain`, `seat`, `pool` and `instance`, and a component through `manage`, `stage` and `compile`. What
-//! failures lead to is in `health`, with `breaker` and `poison`.
+//! through `chain`, `seat`, `pool`, `instance` and `hooks`, and a component through `manage`, `stage` and `compile`.
+//! What failures lead to is in `health`, with `breaker` and `poison`.
 //!
 //! ```
 //! use godwit_engine::Options;
@@ -23,6 +23,7 @@ pub mod compile;
 mod component;
 mod grants;
 mod health;
+mod hooks;
 mod instance;
 mod manage;
 mod manifest;
@@ -30,6 +31,7 @@ mod metrics;
 mod options;
 mod poison;
 mod pool;
+mod rehearsal;
 mod runtime;
 mod seat;
 mod services;

@@ -88,6 +88,7 @@ impl Live {
     ) -> Result<Arc<Self>, crate::Error> {
         let Parts { options, tables, clock, metrics, alarms } = parts;
         let roster = tables.roster().await?;
+        let none = Snapshot::new(Generation::ZERO, Vec::new(), &options);
         let stage = Stage::new(options, clock.clone(), engine, ticker, compiler)?;
         let live = Self {
             stage,
@@ -96,7 +97,7 @@ impl Live {
             metrics,
             runtime: Handle::current(),
             alarms,
-            snapshot: ArcSwap::from_pointee(Snapshot::new(Generation::ZERO, Vec::new(), 0)),
+            snapshot: ArcSwap::from_pointee(none),
             roster: Mutex::default(),
         };
         let mut seats = Vec::new();
@@ -357,8 +358,7 @@ impl Live {
     }
 
     fn publish(&self, roster: &Roster, seats: Vec<Seat>) {
-        let chain_cpu_ms = self.stage.options.chain_cpu_ms;
-        self.snapshot.store(Arc::new(Snapshot::new(roster.generation, seats, chain_cpu_ms)));
+        self.snapshot.store(Arc::new(Snapshot::new(roster.generation, seats, &self.stage.options)));
         self.metrics.generation(roster.generation);
         self.metrics.keep(roster);
         tracing::info!(generation = %roster.generation, plugins = roster.plugins.len(), "plugins published");

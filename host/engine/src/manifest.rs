@@ -3,6 +3,10 @@
 //! Everything in it is untrusted. Each problem is a sentence that names the value and what would satisfy the host;
 //! all problems are told at once.
 
+mod test;
+
+pub(crate) use test::{Asked, Expect, Test};
+
 use crate::{
     grants,
     options::{Options, kib},
@@ -18,7 +22,9 @@ use std::collections::BTreeMap;
 /// The version of the interface that this host speaks.
 const INTERFACE: &str = "0.1";
 /// Hooks of the interface that come later.
-const HOOKS_LATER: [&str; 6] = ["fan-out", "delivery", "bot", "command", "notifier", "inbound"];
+const HOOKS_LATER: [&str; 4] = ["bot", "command", "notifier", "inbound"];
+/// Hooks that this host serves.
+const HOOKS: [Hook; 4] = [Hook::Normalise, Hook::Moderation, Hook::FanOut, Hook::Delivery];
 /// Tests that one manifest may carry.
 const TESTS_MAX: usize = 100;
 
@@ -69,58 +75,6 @@ struct Config {
     schema: Option<serde_json::Value>,
 }
 
-/// A test that runs before the version goes live.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Test {
-    pub(crate) hook: Hook,
-    pub(crate) input: Input,
-    pub(crate) expect: Expect,
-}
-
-/// What a test hands in: text of some sender in some group.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Input {
-    pub(crate) body: String,
-}
-
-/// What a test wants to see.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Expect {
-    /// `allow = true`: left as it was.
-    #[serde(deserialize_with = "just_true")]
-    Allow,
-    /// `reject = { code = "…" }`.
-    Reject(Code),
-    /// `hold = { code = "…" }`.
-    Hold(Code),
-    /// `rewrite = { body = "…" }`.
-    Rewrite(Body),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Code {
-    pub(crate) code: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Body {
-    pub(crate) body: String,
-}
-
-fn just_true<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Error> {
-    match bool::deserialize(from)? {
-        true => Ok(()),
-        false => {
-            Err(serde::de::Error::custom("`allow` must be true: what else is expected has a name of its own"))
-        }
-    }
-}
-
 /// A manifest that holds together.
 #[derive(Debug, Clone)]
 pub(crate) struct Checked {
@@ -155,6 +109,12 @@ pub(crate) fn check(
     check_names(&manifest, id, &mut problems);
     let hooks = check_hooks(&manifest, &mut problems);
     let asks = grants::asks(&manifest.capabilities, &mut problems);
+    if asks.iter().any(|asked| asked == grants::MEMBER_LIST) && !hooks.contains(&Hook::FanOut) {
+        let capability = grants::MEMBER_LIST;
+        warnings.push(format!(
+            "capability `{capability}` is for the hook `fan-out`, which is not among `hooks`: it has no effect"
+        ));
+    }
     grants::check(&asks, grants, &mut problems, &mut warnings);
     let (on_failure, on_open) = check_failure(&manifest, &hooks, &mut problems);
 
@@ -173,6 +133,7 @@ pub(crate) fn check(
             let hook = test.hook.name();
             problems.push(format!("test {} asks the hook `{hook}`, which is not among `hooks`", n + 1));
         }
+        problems.extend(test.problem().map(|problem| format!("test {} {problem}", n + 1)));
     }
     match problems.is_empty() {
         true => Ok(Checked { manifest, hooks, on_failure, on_open, asks, memory_mib, warnings }),
@@ -208,14 +169,16 @@ fn check_names(manifest: &Manifest, id: &str, problems: &mut Vec<String>) {
 fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
     let mut hooks = Vec::new();
     for name in &manifest.hooks {
-        match [Hook::Normalise, Hook::Moderation].into_iter().find(|hook| hook.name() == name) {
+        match HOOKS.into_iter().find(|hook| hook.name() == name) {
             Some(hook) if hooks.contains(&hook) => problems.push(format!("hook `{name}` is named twice")),
             Some(hook) => hooks.push(hook),
             None if HOOKS_LATER.contains(&name.as_str()) => {
                 problems.push(format!("hook `{name}` is not served by this host yet"));
             }
-            None => problems
-                .push(format!("there is no hook `{name}`; this host serves `normalise` and `moderation`")),
+            None => {
+                let served = HOOKS.map(|hook| format!("`{}`", hook.name())).join(", ");
+                problems.push(format!("there is no hook `{name}`; this host serves {served}"));
+            }
         }
     }
     if manifest.hooks.is_empty() {
@@ -315,7 +278,7 @@ mod tests {
         assert_eq!(checked.hooks, [Hook::Moderation]);
         assert_eq!(checked.memory_mib, 32);
         assert_eq!(checked.manifest.priority, 100);
-        assert_eq!(checked.manifest.tests[0].expect, Expect::Reject(Code { code: "language".into() }));
+        assert_eq!(checked.manifest.tests[0].expect, Expect::Reject(test::Code { code: "language".into() }));
         assert_eq!(checked.manifest.tests[1].expect, Expect::Allow);
         assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
     }
@@ -353,8 +316,32 @@ mod tests {
 
     #[test]
     fn a_grant_that_nobody_asked_for_is_refused() {
-        let found = check(GOOD, "wordfilter", &["kv".into()], &Options::default()).unwrap_err().join("\n");
-        assert!(found.contains("grant `kv`"), "{found}");
+        for grant in ["kv", MEMBER_LIST] {
+            let found =
+                check(GOOD, "wordfilter", &[grant.into()], &Options::default()).unwrap_err().join("\n");
+            assert!(found.contains(&format!("grant `{grant}`")), "{found}");
+        }
+    }
+
+    #[test]
+    fn the_member_list_is_for_fan_out_and_without_its_grant_the_operator_is_told() {
+        let with = |hooks: &str, value: &str, grants: &[String]| {
+            let text = GOOD.replace("[\"moderation\"]", hooks);
+            let text = text.replace("[limits]", &format!("[capabilities]\nmember-list = {value}\n[limits]"));
+            check(&text, "wordfilter", grants, &Options::default())
+        };
+        let (hooks, granted) = (r#"["moderation", "fan-out"]"#, [MEMBER_LIST.to_owned()]);
+        assert!(with(hooks, "true", &granted).unwrap().warnings.is_empty());
+        let warnings = with(hooks, "true", &[]).unwrap().warnings.join("\n");
+        assert!(warnings.contains("grant `member-list` if it should be"), "{warnings}");
+        for (hooks, value, expected) in [
+            (r#"["moderation"]"#, "true", "is for the hook `fan-out`"),
+            (hooks, "\"all\"", "it must be true"),
+            (hooks, "false", "it must be true"),
+        ] {
+            let found = with(hooks, value, &granted).unwrap_err().join("\n");
+            assert!(found.contains(expected), "{found}");
+        }
     }
 
     #[test]

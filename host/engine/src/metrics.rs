@@ -25,10 +25,10 @@ use std::{
     time::Duration,
 };
 
-/// All of them, in their order.
-pub(crate) const HOOKS: [Hook; 2] = [Hook::Normalise, Hook::Moderation];
+/// All of them, in their order: a meter finds what it counts by the hook's place.
+pub(crate) const HOOKS: [Hook; 4] = [Hook::Normalise, Hook::Moderation, Hook::FanOut, Hook::Delivery];
 /// All of them, in their order: a meter finds its counter by the decision's place.
-const DECISIONS: [Decision; 9] = [
+const DECISIONS: [Decision; 10] = [
     Decision::Allow,
     Decision::Rewrite,
     Decision::Reject,
@@ -36,6 +36,7 @@ const DECISIONS: [Decision; 9] = [
     Decision::Trap,
     Decision::Deadline,
     Decision::Busy,
+    Decision::Override,
     Decision::Open,
     Decision::Poison,
 ];
@@ -334,5 +335,13 @@ mod tests {
             assert_eq!(decision as usize, place, "{decision:?}");
         }
         assert_eq!(Decision::Poison as usize + 1, DECISIONS.len(), "the last one");
+    }
+
+    #[test]
+    fn each_hook_is_counted_under_its_own_name() {
+        for (place, hook) in HOOKS.into_iter().enumerate() {
+            assert_eq!(hook as usize, place, "{hook:?}");
+        }
+        assert_eq!(Hook::Delivery as usize + 1, HOOKS.len(), "the last one");
     }
 }

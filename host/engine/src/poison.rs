@@ -7,10 +7,13 @@
 //!
 //! It owns what is noted, bounded, and refuses to know where it is stored; poison is stored by who is told of it.
 
-use crate::options;
+use crate::{
+    hooks::{Question, Subject},
+    options,
+};
 use godwit_domain::{
-    filter::{Decision, Hook},
-    message::{Content, Kind},
+    filter::{Decision, Hook, Wording},
+    message::Kind,
     plugin::{Digest, Poisoned, Release},
     time::Ms,
 };
@@ -30,7 +33,28 @@ pub(crate) struct Print([u8; 32]);
 impl Print {
     /// The hash of what is shown at that hook to the version that [`of_version`] tells from others, if it is shown
     /// anything.
-    pub(crate) fn of(version: Digest, hook: Hook, content: &Content) -> Option<Self> {
+    pub(crate) fn of(version: Digest, question: Question<'_>) -> Option<Self> {
+        let hook = question.hook();
+        let content = match question {
+            Question::Normalise(content)
+            | Question::Review(Subject::Message(content) | Subject::Edit { content, .. }) => content,
+            Question::Choose { message, .. } | Question::Decide { message, .. } => &message.content,
+            Question::Review(Subject::Wording(wording)) => {
+                let (kind, text) = match wording {
+                    Wording::Title(text) => ("title", text),
+                    Wording::UserName(text) => ("user-name", text),
+                    Wording::DisplayName(text) => ("display-name", text),
+                    Wording::FileName(text) => ("file-name", text),
+                    Wording::Reaction(text) => ("reaction", text),
+                };
+                let mut hash = Sha256::new();
+                for part in [&version.0[..], kind.as_bytes(), text.as_bytes()] {
+                    hash.update((part.len() as u64).to_be_bytes());
+                    hash.update(part);
+                }
+                return Some(Self(hash.finalize().into()));
+            }
+        };
         let shown = content.kind != Kind::Encrypted;
         if !shown || (content.body.is_empty() && content.attachments.is_empty()) {
             return None;
@@ -181,6 +205,7 @@ impl Poison {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use godwit_domain::message::Content;
 
     const NOW: Ms = Ms(1_000_000);
 
@@ -188,8 +213,12 @@ mod tests {
         Poison::new(options::Poison { bodies_max, expires_s: 60 }, Vec::new())
     }
 
+    fn review(version: u8, content: &Content) -> Option<Print> {
+        Print::of(Digest([version; 32]), Question::Review(Subject::Message(content)))
+    }
+
     fn print(body: &str) -> Print {
-        Print::of(Digest([1; 32]), Hook::Moderation, &Content::text(body)).unwrap()
+        review(1, &Content::text(body)).unwrap()
     }
 
     fn kill(poison: &Poison, body: &str, now: Ms) -> bool {
@@ -259,18 +288,18 @@ mod tests {
             Content { attachments: vec![attachment], ..Content::text("") }
         };
         let prints = [
-            Print::of(Digest([1; 32]), Hook::Moderation, &content),
-            Print::of(Digest([2; 32]), Hook::Moderation, &content),
-            Print::of(Digest([1; 32]), Hook::Normalise, &content),
-            Print::of(Digest([1; 32]), Hook::Moderation, &Content::text("b")),
-            Print::of(Digest([1; 32]), Hook::Moderation, &named("a", "b")),
-            Print::of(Digest([1; 32]), Hook::Moderation, &named("ab", "")),
+            review(1, &content),
+            review(2, &content),
+            Print::of(Digest([1; 32]), Question::Normalise(&content)),
+            review(1, &Content::text("b")),
+            review(1, &named("a", "b")),
+            review(1, &named("ab", "")),
         ];
         assert!(prints.iter().all(Option::is_some));
         let different: std::collections::HashSet<_> = prints.iter().collect();
         assert_eq!(different.len(), prints.len());
-        assert_eq!(Print::of(Digest([1; 32]), Hook::Moderation, &Content::text("")), None);
+        assert_eq!(review(1, &Content::text("")), None);
         let opaque = Content { kind: Kind::Encrypted, ..content };
-        assert_eq!(Print::of(Digest([1; 32]), Hook::Moderation, &opaque), None);
+        assert_eq!(review(1, &opaque), None);
     }
 }

@@ -82,9 +82,10 @@ impl Seat {
         }
     }
 
-    /// What becomes of a message that this version did not judge. Only what was not asked may go on.
-    pub(crate) fn unjudged(&self, version: &Version, how: Decision) -> OnOpen {
+    /// What becomes of a message there that the plugin did not judge. Only what was not asked may go on.
+    pub(crate) fn unjudged(&self, place: Option<&Place>, how: Decision) -> OnOpen {
         let policy = &self.installation.policy;
+        let (version, _) = self.route(place).unwrap_or((&self.active, false));
         if how == Decision::Open {
             return policy.on_open.unwrap_or(version.release.on_open);
         }

@@ -7,6 +7,7 @@
 use crate::{
     answer::Answer,
     bindings::Told,
+    hooks::{Question, Subject},
     instance::{Blueprint, Failure, Instance},
     options::Options,
 };
@@ -62,6 +63,7 @@ impl Said {
             }
             Ok(Answer::Reject(reason)) => (Decision::Reject, Some(reason.code.clone()), None),
             Ok(Answer::Hold(reason)) => (Decision::Hold, Some(reason.code.clone()), None),
+            Ok(other) => (other.decision(), None, None),
             Err(failure) => (failure.how, None, None),
         };
         Self { decision, code, rewrite }
@@ -118,13 +120,13 @@ impl Shadow {
     }
 
     /// Shows it what the active version was asked. It costs a copy, and never waits.
-    pub(crate) fn offer(
-        &self,
-        hook: Hook,
-        scene: &Scene,
-        content: &Content,
-        answer: &Result<Answer, Failure>,
-    ) {
+    ///
+    /// Compared is what decides about messages: their text, and whether people may read it.
+    pub(crate) fn offer(&self, question: Question<'_>, scene: &Scene, answer: &Result<Answer, Failure>) {
+        let hook = question.hook();
+        let (Question::Normalise(content) | Question::Review(Subject::Message(content))) = question else {
+            return;
+        };
         match self.queue.try_reserve() {
             Ok(place) => {
                 let (scene, content) = (scene.clone(), content.clone());
@@ -186,7 +188,11 @@ async fn ask(
         None => Instance::make(blueprint.clone()).await?,
     };
     let mut cpu_ms = blueprint.options.call_cpu_ms;
-    let answer = lent.ask(hook, &Told::new(scene), content, &mut cpu_ms).await;
+    let question = match hook {
+        Hook::Normalise => Question::Normalise(content),
+        _ => Question::Review(Subject::Message(content)),
+    };
+    let answer = lent.ask(&Told::new(scene), question, &mut cpu_ms).await;
     if lent.usable() && !lent.worn() {
         *instance = Some(lent);
     }

@@ -7,9 +7,11 @@
 mod bad;
 mod bed;
 mod compiling;
+mod delivering;
 mod failing;
 mod installing;
 mod judging;
 mod operating;
+mod subjects;
 mod swapping;
 mod trying;

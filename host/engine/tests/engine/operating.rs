@@ -254,7 +254,7 @@ async fn a_plugin_is_asked_within_its_scope_alone() {
     let asked = async |bed: &Bed| {
         let mut asked = Vec::new();
         for scene in [&here, &direct, &elsewhere, &unlabelled, &nowhere] {
-            let (judgement, verdict) = bed.engine.pin().judge(scene, Content::text("x")).await;
+            let (judgement, verdict) = bed.engine.pin().judge(scene, Content::text("x"), None).await;
             assert_eq!(allowed(&judgement), Some(if verdict.steps.is_empty() { "x" } else { "1 x" }));
             asked.push(!verdict.steps.is_empty());
         }

@@ -115,7 +115,7 @@ async fn a_shadow_that_hangs_or_traps_is_in_nobodys_way() {
 async fn version_in(bed: &Bed, conversation: u128) -> String {
     let mut scene = scene(1);
     scene.conversation.as_mut().unwrap().id = ConversationId::from_u128(conversation);
-    let (judgement, verdict) = bed.engine.pin().judge(&scene, Content::text("x")).await;
+    let (judgement, verdict) = bed.engine.pin().judge(&scene, Content::text("x"), None).await;
     let told = named(bed, &verdict).await;
     assert_eq!(allowed(&judgement), Some(&*format!("{told} x")));
     told
@@ -164,7 +164,7 @@ async fn a_canary_decides_in_its_share_of_conversations_and_traces_name_it() {
     // Without a conversation there is no share.
     let mut nowhere = scene(1);
     nowhere.conversation = None;
-    let (_, verdict) = bed.engine.pin().judge(&nowhere, Content::text("x")).await;
+    let (_, verdict) = bed.engine.pin().judge(&nowhere, Content::text("x"), None).await;
     assert_eq!(named(&bed, &verdict).await, "1");
     let status = bed.status("a").await.candidate.unwrap();
     assert_eq!((status.percent, status.calls[0].calls > 0), (Some(60), true));

@@ -9,7 +9,7 @@ use godwit_core::{
     domain::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
-        message::Content,
+        message::{Content, Message},
         plugin::{
             self, Advance, Digest, Install, Installed, LogLine, Manager, Poisoned, Setting, Status, Upload,
             Uploaded,
@@ -75,7 +75,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }
