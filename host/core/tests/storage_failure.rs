@@ -41,16 +41,17 @@ const NOW: u64 = 1_800_000_000_000;
 /// Bytes in memory whose writes fail after so many more, until that is taken back.
 #[derive(Debug)]
 struct Disk {
-    bytes: InMemoryBackend,
+    /// Of the file and of its journal.
+    bytes: [InMemoryBackend; 2],
     writes_left: AtomicI64,
 }
 
 #[derive(Debug, Clone)]
-struct Shared(Arc<Disk>);
+struct Shared(Arc<Disk>, usize);
 
 impl Shared {
     fn new() -> Self {
-        Self(Arc::new(Disk { bytes: InMemoryBackend::new(), writes_left: AtomicI64::new(i64::MAX) }))
+        Self(Arc::new(Disk { bytes: Default::default(), writes_left: AtomicI64::new(i64::MAX) }), 0)
     }
 
     fn fail_after(&self, writes: i64) {
@@ -69,16 +70,16 @@ impl Shared {
 
 impl StorageBackend for Shared {
     fn len(&self) -> io::Result<u64> {
-        self.0.bytes.len()
+        self.0.bytes[self.1].len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.bytes.read(offset, out)
+        self.0.bytes[self.1].read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.write_one()?;
-        self.0.bytes.set_len(len)
+        self.0.bytes[self.1].set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -87,7 +88,7 @@ impl StorageBackend for Shared {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.write_one()?;
-        self.0.bytes.write(offset, data)
+        self.0.bytes[self.1].write(offset, data)
     }
 }
 
@@ -130,8 +131,9 @@ impl House {
         let (disk, clock) = (Shared::new(), TestClock::at(Ms(NOW)));
         // The file is opened anew when the test says so.
         let options = redb::Options { reopen_after_ms: u64::MAX, ..redb::Options::default() };
-        let store = Backend::open_on(disk.clone(), "test", &options, clock.clone(), redb::Metrics::default());
-        let store = store.unwrap();
+        let (journal, metrics) = (Shared(disk.0.clone(), 1), redb::Metrics::default());
+        let store =
+            Backend::open_on(disk.clone(), journal, "test", &options, clock.clone(), metrics).unwrap();
         let tables = Arc::new(Tables::new(store.clone(), clock.clone()));
         let registry = Arc::<Registry>::default();
         let auth = accounts::Options { hash_memory_kib: 8, hash_passes: 1, ..accounts::Options::default() };
