@@ -102,8 +102,7 @@ pub async fn one(host: &Host, user: UserId, conversation: ConversationId) -> Res
 /// # Errors
 /// That of the store.
 pub async fn shown(host: &Host, user: UserId, mut view: View) -> Result<Shown, Error> {
-    let listing = host.parts.conversations.listing(user, view.meta.id).await?;
-    view.hidden = listing.map_or(0, |listed| listed.hidden);
+    view.hidden = host.parts.conversations.hidden_count(user, view.meta.id).await?;
     with_peers(host, vec![view]).await?.pop().ok_or_else(Error::not_found)
 }
 
@@ -120,8 +119,13 @@ async fn views(
     present: bool,
 ) -> Result<Views, Error> {
     let asked = page.map(|listed| async move {
-        let view = host.sequencer.view(listed.conversation, user).await;
-        view.map(|view| View { hidden: listed.hidden, ..view })
+        let view = host.sequencer.view(listed.conversation, user).await?;
+        // Most never hid anything there, which costs no read.
+        let hidden = match listed.hidden_at == Ms::default() {
+            true => 0,
+            false => host.parts.conversations.hidden_count(user, listed.conversation).await?,
+        };
+        Ok::<_, Error>(View { hidden, ..view })
     });
     let (mut views, mut taken, mut bytes) = (Vec::new(), 0, 0);
     for view in join_all(asked).await {

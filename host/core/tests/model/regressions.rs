@@ -1,7 +1,7 @@
 //! Runs that failed once, shrunk.
 
 use crate::{
-    op::{Act, After, Deed, Flaw, How, NONE, Op, Refer, To},
+    op::{Act, After, Deed, Flaw, How, Look, NONE, Op, Refer, To},
     world::World,
 };
 
@@ -149,6 +149,80 @@ fn a_conversation_is_announced_to_who_opens_it_before_its_first_message() {
     let open = (deed(FIRST, Act::Direct { user: 1 }), 0);
     let write = (deed(SECOND, send(To::User(0), After::Nothing, Refer::Nothing)), 0);
     check(&[Op::Together(vec![open, write])]);
+}
+
+/// The sender's newest message is known however old it is; one before it is not, when its client id is too old to be
+/// sent again. The model took it for known for ever.
+#[test]
+fn what_an_old_message_comes_before_need_not_be_remembered() {
+    let after = |device| (deed(device, send(To::Conversation(0), After::OwnLast, Refer::Nothing)), 0);
+    let fresh = (deed(FIRST, send(To::Conversation(0), After::Nothing, Refer::Nothing)), 0);
+    let days = Op::Pass(8 * 24 * 3_600_000);
+    check(&[group(), text(), days.clone(), Op::Together(vec![after(FIRST + 1)])]);
+    check(&[group(), text(), days, Op::Together(vec![fresh, after(FIRST + 1)])]);
+}
+
+/// Loading lets a mark rise over one's own message right behind it, for it may have done so before the host died; who
+/// had read up to there later was never told.
+#[test]
+fn a_mark_that_rises_by_loading_is_told() {
+    let mark = Act::Mark { c: 0, seq: 1, read: true };
+    let other = Op::Ask(deed(SECOND, send(To::Conversation(0), After::Nothing, Refer::Nothing)));
+    let connect = |device| Op::Connect { device, how: How::Resume };
+    check(&[
+        group(),
+        other,
+        text(),
+        Op::Ask(deed(FIRST, mark)),
+        connect(FIRST + 1),
+        Op::Crash(Vec::new(), 1),
+        connect(FIRST),
+        connect(FIRST + 1),
+    ]);
+}
+
+/// What one may read after leaving includes who reacts, as far as nothing came of the message since.
+#[test]
+fn who_has_left_reads_the_reactions_of_before() {
+    let react = |device, emoji, on| Op::Ask(deed(device, Act::React { c: 0, seq: 0, emoji, on }));
+    let read = || Op::Ask(deed(SECOND, Act::Read { c: 0, what: Look::Reactions { seq: 0 } }));
+    let leave = Op::Ask(deed(SECOND, Act::Leave { c: 0 }));
+    let edit = Op::Ask(deed(FIRST, Act::Edit { c: 0, seq: 0, body: 2 }));
+    check(&[
+        group(),
+        text(),
+        react(FIRST, 0, true),
+        leave,
+        read(),
+        react(FIRST, 1, true),
+        read(),
+        edit,
+        read(),
+    ]);
+}
+
+/// The host died between the rows of a mark, of a hidden message, or of who came in: devices that resumed were not told.
+#[test]
+fn what_a_crash_cuts_is_told_to_who_resumes() {
+    let acts = [
+        Act::Mark { c: 0, seq: 0, read: true },
+        Act::Hide { c: 0, seq: 0 },
+        Act::Invite { c: 0, users: 0b1111, unknown: false },
+        Act::Direct { user: 2 },
+        send(To::User(3), After::Nothing, Refer::Nothing),
+    ];
+    for act in acts {
+        for turns in 0..24 {
+            let by = if matches!(act, Act::Mark { .. } | Act::Hide { .. }) { SECOND } else { FIRST };
+            let connect = |device| Op::Connect { device, how: How::Resume };
+            let all = || (0..=STRANGER).map(connect);
+            let mut ops = vec![group(), text()];
+            ops.extend(all());
+            ops.push(Op::Crash(vec![(deed(by, act.clone()), 0)], turns));
+            ops.extend(all());
+            check(&ops);
+        }
+    }
 }
 
 #[test]

@@ -335,6 +335,11 @@ impl World {
                 continue;
             }
             let by = self.devices[*device].user;
+            if reply.is_none()
+                && let Some(cut) = model.cut(by, request)
+            {
+                self.orders(cut, pending, done | (1 << nth), models, wrong);
+            }
             let mut next = model.clone();
             match next.step(by, request, reply.as_ref(), self.now()) {
                 Ok(()) => self.orders(next, pending, done | (1 << nth), models, wrong),
@@ -380,9 +385,7 @@ impl World {
     }
 
     fn crash(&mut self, deeds: &[(Deed, u8)], turns: u8) -> Checked {
-        let deeds: Vec<_> =
-            deeds.iter().filter(|(deed, _)| deed.act.is_told_after_a_crash()).cloned().collect();
-        let mut pending = self.begin(&deeds)?;
+        let mut pending = self.begin(deeds)?;
         self.life().turns(turns);
         self.hear()?;
         self.collect(&mut pending)?;
@@ -530,6 +533,10 @@ impl World {
         self.life().host.tell_cursors();
         self.hear()?;
         self.read_all()?;
+        // Marks that rose by loading are told when they are stored.
+        let life = self.life();
+        life.runtime.block_on(life.host.settle());
+        self.hear()?;
         let mut wrong = Vec::new();
         for device in &self.devices {
             let missed = |model: &Model| device.kept.missed_nothing(device.user, &model.conversations);

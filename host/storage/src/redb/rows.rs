@@ -17,7 +17,7 @@ pub(super) const FORMAT: ::redb::TableDefinition<&str, u32> = ::redb::TableDefin
 /// Written and removed again when a file is opened anew.
 pub(super) const TRIAL: ::redb::TableDefinition<&str, &[u8]> = ::redb::TableDefinition::new("trial");
 /// The format that this code reads and writes.
-pub(super) const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 3;
 
 /// Rows and marks share the table and never meet: the first byte of a key tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
