@@ -130,8 +130,9 @@ async fn views(
     let (mut views, mut taken, mut bytes) = (Vec::new(), 0, 0);
     for view in join_all(asked).await {
         match view {
-            // Left meanwhile.
+            // Left meanwhile; or was to come in, and a crash came first.
             Ok(view) if present && view.standing != Standing::In => {}
+            Ok(view) if view.standing == Standing::Outside => {}
             Ok(view) => {
                 bytes += view.last.as_ref().map_or(0, |last| last.content.body.len());
                 if bytes > PAGE_BYTES_MAX && !views.is_empty() {

@@ -225,6 +225,18 @@ fn what_a_crash_cuts_is_told_to_who_resumes() {
     }
 }
 
+/// Who was to come in is listed before that is decided: where a crash came in between, a resume showed them an open
+/// conversation as theirs.
+#[test]
+fn who_was_to_come_in_when_the_host_died_stands_outside() {
+    let open = Op::Ask(deed(FIRST, Act::Create { members: 1, open: true, since_join: false }));
+    let connect = || Op::Connect { device: STRANGER, how: How::Resume };
+    for turns in 0..24 {
+        let join = (deed(STRANGER, Act::Join { c: 0 }), 0);
+        check(&[open.clone(), connect(), Op::Crash(vec![join], turns), connect()]);
+    }
+}
+
 #[test]
 fn what_does_not_exist_is_refused_and_changes_nothing() {
     let at = |seq| {

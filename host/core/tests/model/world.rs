@@ -478,14 +478,18 @@ impl World {
         let device = &mut self.devices[nth];
         let me = device.user;
         if !recovered {
-            // The cursor was too old, or none: the device starts anew. What was pushed since the reply is on the way.
+            // The cursor was too old, or none: the device starts anew.
             device.kept = Kept::default();
         }
         let mut page = answer.clone();
         loop {
+            let Device { name, kept, line, .. } = &mut self.devices[nth];
             for object in page["conversations"].as_array().into_iter().flatten() {
-                self.devices[nth].kept.shown(me, object)?;
+                kept.shown(me, object)?;
             }
+            line.iter_mut()
+                .try_for_each(|line| line.begin(me, kept))
+                .map_err(|what| format!("{name}: {what}"))?;
             let Some(next) = page["next"].as_str().map(str::to_owned) else { break };
             page = self.sync(nth, &next)?;
         }
