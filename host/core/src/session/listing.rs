@@ -38,11 +38,15 @@ pub async fn newest(
     let mut listed = tables.listed(user).await?;
     listed.retain(|listed| listed.present);
     let heads = heads(host, &listed).await?;
-    let places = listed.into_iter().zip(heads).filter_map(|(listed, head)| {
-        let place = Place { changed_at: head?.changed_at, conversation: listed.conversation };
-        Some((place, listed))
-    });
-    let mut places: Vec<_> = places.collect();
+    let mut places = Vec::with_capacity(listed.len());
+    for (listed, head) in listed.into_iter().zip(heads) {
+        let head = match head {
+            None => being_made(host, user, listed.conversation).await?,
+            known => known,
+        };
+        let place = head.map(|head| Place { changed_at: head.changed_at, conversation: listed.conversation });
+        places.extend(place.map(|place| (place, listed)));
+    }
     places.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
     let from = after.map_or(0, |after| places.partition_point(|(place, _)| *place >= after));
     let page = &places[from..places.len().min(from.saturating_add(limit))];
@@ -81,6 +85,16 @@ pub async fn changed(
     let last = page[..shown.taken].last().filter(|_| more);
     let next = last.map(|listed| Place { changed_at: since, conversation: listed.conversation });
     Ok((with_peers(host, shown.views).await?, next))
+}
+
+/// Where a conversation stands that is listed and has no head: it is being made, or was to be when the host died.
+/// Looking at it finishes that, under a time that lies below the cursors of now: who is not told here never is.
+async fn being_made(host: &Host, user: UserId, conversation: ConversationId) -> Result<Option<Head>, Error> {
+    match host.sequencer.view(conversation, user).await {
+        Ok(view) => Ok(Some(view.head)),
+        Err(error) if matches!(error.code, Code::NotFound | Code::NotMember) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn heads(host: &Host, listed: &[Listed]) -> Result<Vec<Option<Head>>, Error> {
