@@ -378,10 +378,12 @@ impl Shard {
             let before = state.marks(mark.user);
             state.raise(mark.user, to);
             let untold = state.stored(mark.user, to);
-            if before != to || untold {
-                publish::receipt(state, mark.user, to, Some(mark.session), &self.ports);
+            // A message that was sent meanwhile may have raised one of them further: it came before this.
+            let stands = state.marks(mark.user);
+            if before != stands || untold {
+                publish::receipt(state, mark.user, stands, Some(mark.session), &self.ports);
             }
-            mark.reply.ok(&publish::marked(to));
+            mark.reply.ok(&publish::marked(stands));
             drop(stamp);
         }
     }

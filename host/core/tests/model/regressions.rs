@@ -162,6 +162,19 @@ fn what_an_old_message_comes_before_need_not_be_remembered() {
     check(&[group(), text(), days, Op::Together(vec![fresh, after(FIRST + 1)])]);
 }
 
+/// The message was numbered between the two marks: it raised the one that stood right before it, and the other was then
+/// answered with what had stood when it was asked for.
+#[test]
+fn a_mark_on_its_way_beside_an_own_message_is_answered_as_it_stands() {
+    let other = || Op::Ask(deed(SECOND, send(To::Conversation(0), After::Nothing, Refer::Nothing)));
+    let mark = |read| deed(FIRST, Act::Mark { c: 0, seq: 0, read });
+    let own = || deed(FIRST, send(To::Conversation(0), After::Nothing, Refer::Nothing));
+    for (first, second) in (0..4).flat_map(|first| (0..4).map(move |second| (first, second))) {
+        let together = Op::Together(vec![(mark(false), first), (mark(true), second), (own(), 0)]);
+        check(&[group(), other(), other(), other(), together, Op::Compare]);
+    }
+}
+
 /// Loading lets a mark rise over one's own message right behind it, for it may have done so before the host died; who
 /// had read up to there later was never told.
 #[test]
