@@ -93,6 +93,8 @@ async fn being_made(host: &Host, user: UserId, conversation: ConversationId) -> 
     match host.sequencer.view(conversation, user).await {
         Ok(view) => Ok(Some(view.head)),
         Err(error) if matches!(error.code, Code::NotFound | Code::NotMember) => Ok(None),
+        // What this host could not settle yet holds its time, and is shown when it can.
+        Err(error) if error.code == Code::Unavailable => Ok(None),
         Err(error) => Err(error),
     }
 }

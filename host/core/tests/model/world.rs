@@ -2,6 +2,8 @@
 //!
 //! Requests that were under way at once may have happened in any order that the replies allow, and those whose replies
 //! were lost may not have happened: so there may be several models for a while, all of which explain what was seen.
+//!
+//! This file is long because what happens to a run and what may explain it are one state.
 
 use crate::{
     device::Kept,
