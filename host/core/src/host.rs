@@ -224,8 +224,13 @@ impl Host {
         self.until_empty(within).await;
         registry.each(|entry| entry.outbox.close(Close::Draining));
         self.until_empty(CLOSE_WAIT).await;
-        self.sequencer.settle().await;
+        self.settle().await;
         tracing::info!(left = registry.len(), "drained");
+    }
+
+    /// Waits until what was accepted before is durable and answered, marks that rose by sending included.
+    pub async fn settle(&self) {
+        self.sequencer.settle().await;
     }
 
     /// Tells every session where conversations stand of which it was spared pushes.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use godwit_domain::id::{ConversationId, LoginId, Seq, SessionId, UserId};
 use godwit_protocol::{error::Close, object};
 use parking_lot::{Mutex, RwLock};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Deref, sync::Arc};
 
 /// A frame on its way to users.
 pub struct Push<'a> {
@@ -57,6 +57,28 @@ pub struct Entry {
     pub outbox: Outbox,
 }
 
+/// A session's place in the registry: it ends with whoever owns it, and so where a socket is dropped in the midst of
+/// `connect` as well.
+pub struct Registered {
+    registry: Arc<Registry>,
+    /// How the session stands there.
+    pub entry: Arc<Entry>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.remove(&self.entry);
+    }
+}
+
+impl Deref for Registered {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
 const STRIPES: usize = 64;
 
 /// The sessions of this host.
@@ -78,17 +100,18 @@ impl Registry {
         &self.stripes[usize::from(user.as_bytes()[15]) % STRIPES]
     }
 
-    /// Adds a session.
-    pub fn add(&self, entry: Arc<Entry>) {
+    /// Adds a session, which is here until what this returns is dropped.
+    pub fn add(self: &Arc<Self>, entry: Entry) -> Registered {
+        let entry = Arc::new(entry);
         self.stripe(entry.user)
             .write()
             .entry(entry.user)
             .or_insert_with(|| Vec::with_capacity(1))
-            .push(entry);
+            .push(entry.clone());
+        Registered { registry: self.clone(), entry }
     }
 
-    /// Removes a session.
-    pub fn remove(&self, entry: &Entry) {
+    fn remove(&self, entry: &Entry) {
         let mut users = self.stripe(entry.user).write();
         if let Some(sessions) = users.get_mut(&entry.user) {
             sessions.retain(|other| other.id != entry.id);

@@ -219,11 +219,11 @@ pub trait Conversations: Send + Sync + 'static {
     /// The user's conversations, those that were left included.
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error>;
 
-    /// What the user's own rows say of one conversation.
-    async fn listing(&self, user: UserId, conversation: ConversationId) -> Result<Option<Listed>, Error>;
-
     /// Hides a message from that user for ever; returns how many they hid there. Hiding it again changes nothing.
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error>;
+
+    /// How many messages the user hid there.
+    async fn hidden_count(&self, user: UserId, conversation: ConversationId) -> Result<u64, Error>;
 
     /// The messages of that range that the user hid, ascending.
     async fn hidden_within(

@@ -283,6 +283,8 @@ fn raise_file_limit() {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// A file that may not grow is a full disk, which the store survives; it is never waited for.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -293,7 +295,9 @@ impl Signals {
     pub fn listen() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        Ok(Self { terminate, interrupt })
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _file_size = signal(file_size).context("cannot listen for SIGXFSZ")?;
+        Ok(Self { terminate, interrupt, _file_size })
     }
 
     /// Waits for the next of either.

@@ -327,6 +327,11 @@ impl Client {
         self.pushes.iter().filter(|(other, _)| other == name).map(|(_, payload)| payload).collect()
     }
 
+    /// All pushes that have come and were not asked for yet, by name, in the order in which they came.
+    pub fn heard(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.pushes.iter().map(|(name, payload)| (&**name, payload))
+    }
+
     /// Forgets the pushes that were not asked for yet.
     pub fn forget(&mut self) {
         self.pushes.clear();

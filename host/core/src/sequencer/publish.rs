@@ -3,9 +3,8 @@
 //! Every member's every session gets every message; the session that asked has its reply instead.
 
 use super::{
-    Mark, Ports,
+    Ports,
     conversation::{State, View},
-    storage::Opened,
 };
 use crate::{
     registry::{At, Push},
@@ -17,10 +16,11 @@ use godwit_domain::{
     id::{Seq, SessionId, UserId},
     message::Message,
     revision::Revision,
+    user::User,
 };
 use godwit_protocol::{encode, object};
 use serde::Serialize;
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 /// A message that got its number.
 pub fn message(state: &State, message: &Message, from: Option<SessionId>, ports: &Ports) {
@@ -59,31 +59,34 @@ pub fn marked(to: Marks) -> Marked {
 }
 
 /// A mark that rose: told to own devices, and in conversations that are not too large to everyone.
-pub fn receipt(state: &State, mark: &Mark, to: Marks, ports: &Ports) {
+pub fn receipt(state: &State, user: UserId, to: Marks, from: Option<SessionId>, ports: &Ports) {
     let receipt = object::Receipt {
-        conversation: mark.conversation,
-        user: mark.user,
+        conversation: state.meta.id,
+        user,
         received_seq: to.received,
         read_seq: to.read,
         at: ports.clock.now(),
     };
-    let own = [mark.user];
-    let is_in = state.member(mark.user).is_ok();
+    let own = [user];
+    let is_in = state.member(user).is_ok();
     let small = is_in && state.audience.len() <= ports.limits.receipts_above;
     ports.router.route(Push {
         audience: if small { &state.audience } else { &own },
         frame: encode::push("receipt", &receipt).into(),
         own: None,
-        except: Some(mark.session),
+        except: from,
         at: None,
     });
 }
 
 /// A conversation that was made: each member is shown it as it looks from there. The session that asked as well: what
 /// others send there may overtake its reply.
-pub fn opened(opened: &Opened, ports: &Ports) {
-    for user in opened.state.audience.iter() {
-        shown(&opened.state, *user, opened, ports);
+///
+/// `users` are the two (or one) of a direct conversation.
+pub fn opened(state: &State, users: &[Arc<User>], ports: &Ports) {
+    for user in state.audience.iter() {
+        let peer = users.iter().find(|other| other.id != *user).or(users.first());
+        show(state, *user, 0, peer.map(|peer| &**peer), ports);
     }
 }
 
@@ -146,12 +149,7 @@ fn head(state: &State) -> object::Head {
     object::Head { conversation: state.meta.id, last_seq, last_rev, updated_at: changed_at }
 }
 
-fn shown(state: &State, user: UserId, opened: &Opened, ports: &Ports) {
-    let peer = opened.users.iter().find(|other| other.id != user).or(opened.users.first());
-    show(state, user, 0, peer.map(|peer| &**peer), ports);
-}
-
-fn show(state: &State, user: UserId, hidden: u64, peer: Option<&godwit_domain::user::User>, ports: &Ports) {
+fn show(state: &State, user: UserId, hidden: u64, peer: Option<&User>, ports: &Ports) {
     if !ports.router.reaches(user, None) {
         return;
     }

@@ -15,7 +15,7 @@ use crate::{
     host::Host,
     outbox::{Busy, Outbox, Reply},
     person::{Bucket, Person},
-    registry::Entry,
+    registry::{Entry, Registered},
     sequencer, view,
 };
 use godwit_domain::{
@@ -52,7 +52,7 @@ pub struct Session {
 }
 
 struct Connected {
-    entry: Arc<Entry>,
+    entry: Registered,
     user: Arc<User>,
     person: Arc<Person>,
     ends: End,
@@ -79,7 +79,7 @@ impl Session {
 
     /// How the session stands in the registry, once it is connected.
     pub fn entry(&self) -> Option<Arc<Entry>> {
-        self.connected.as_ref().map(|connected| connected.entry.clone())
+        self.connected.as_ref().map(|connected| connected.entry.entry.clone())
     }
 
     /// Ends the session from the side of the transport, and counts why.
@@ -253,32 +253,19 @@ impl Session {
         };
         let accounts = &self.host.parts.accounts;
         let principal = accounts.authenticate(&connect.token).await?;
-        let entry = Arc::new(Entry {
+        self.outbox.shut_gate();
+        let entry = self.host.parts.registry.add(Entry {
             id: SessionId(Uuid::new_v4()),
             user: principal.user.id,
             login: principal.login,
             outbox: self.outbox.clone(),
         });
-        self.outbox.shut_gate();
-        self.host.parts.registry.add(entry.clone());
-        let read = async {
-            // Asked again now that ends of logins are heard: one that came in between is not missed.
-            let principal = accounts.authenticate(&connect.token).await?;
-            let ends = self.end_of(principal.login, principal.expires_at).await?;
-            let beginning =
-                resume::begin(&self.host, principal.user.id, connect.resume.as_ref(), window).await?;
-            Ok((ends, beginning))
-        };
-        match read.await {
-            Ok((ends, beginning)) => {
-                let person = self.host.people.get(entry.user);
-                Ok((Connected { entry, user: principal.user, person, ends }, beginning))
-            }
-            Err(error) => {
-                self.host.parts.registry.remove(&entry);
-                Err(error)
-            }
-        }
+        // Asked again now that ends of logins are heard: one that came in between is not missed.
+        let principal = accounts.authenticate(&connect.token).await?;
+        let ends = self.end_of(principal.login, principal.expires_at).await?;
+        let beginning = resume::begin(&self.host, entry.user, connect.resume.as_ref(), window).await?;
+        let person = self.host.people.get(entry.user);
+        Ok((Connected { entry, user: principal.user, person, ends }, beginning))
     }
 
     async fn end_of(&self, login: Option<LoginId>, expires_at: Option<Ms>) -> Result<End, Error> {
@@ -361,8 +348,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(connected) = &self.connected {
-            self.host.parts.registry.remove(&connected.entry);
+        if self.connected.is_some() {
             self.host.parts.metrics.sessions.dec();
         }
     }

@@ -218,12 +218,12 @@ pub(super) fn split_mark(key: &[u8]) -> Option<(u128, u8)> {
     }
 }
 
-/// The first byte of the keys of the marks that say how many messages a user hid.
-pub(super) const HIDDEN_COUNTS: u8 = b'h';
+/// The first byte of the keys of the marks that say when a user hid messages.
+pub(super) const HIDDEN_TIMES: u8 = b'h';
 
-/// The mark that says how many messages the user hid in a conversation.
-pub(super) fn hidden_count(conversation: ConversationId) -> Bytes {
-    of_conversation(HIDDEN_COUNTS, conversation)
+/// The mark that says when the user hid a message of a conversation last.
+pub(super) fn hidden_at(conversation: ConversationId) -> Bytes {
+    of_conversation(HIDDEN_TIMES, conversation)
 }
 
 /// The n-th message that a user hid, from 1.
@@ -309,7 +309,7 @@ fn of_conversation(first: u8, conversation: ConversationId) -> Bytes {
     [&[first], &conversation.as_bytes()[..]].concat().into()
 }
 
-/// The conversation of a key that [`listed`] or [`hidden_count`] made.
+/// The conversation of a key that [`listed`] or [`hidden_at`] made.
 pub(super) fn split_conversation(key: &[u8]) -> Option<ConversationId> {
     let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
     Some(ConversationId::from_u128(u128::from_be_bytes(id)))
