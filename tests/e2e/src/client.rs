@@ -101,9 +101,9 @@ pub struct Sent {
 }
 
 /// What a connection may run over: TCP, or TLS within it.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// The ways in which the protocol travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
