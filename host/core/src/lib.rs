@@ -14,6 +14,7 @@ pub mod registry;
 pub mod outbox;
 pub mod view;
 pub mod person;
+pub mod review;
 pub mod accounts;
 pub mod limits;
 pub mod metrics;

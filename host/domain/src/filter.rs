@@ -5,8 +5,8 @@
 
 use crate::{
     conversation::{Kind, Role},
-    id::{ConversationId, Generation},
-    message::Content,
+    id::{ConversationId, Generation, UserId},
+    message::{Content, Message},
     time::Ms,
     user::User,
 };
@@ -90,12 +90,16 @@ impl Reason {
 
 /// A hook that filters serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Hook {
     /// Rewrites content.
     Normalise,
     /// Allows, rejects or holds it.
     Moderation,
+    /// Names who gets a message as a live push, and who is to be notified.
+    FanOut,
+    /// Says with what attention it reaches each recipient.
+    Delivery,
 }
 
 impl Hook {
@@ -104,6 +108,8 @@ impl Hook {
         match self {
             Self::Normalise => "normalise",
             Self::Moderation => "moderation",
+            Self::FanOut => "fan-out",
+            Self::Delivery => "delivery",
         }
     }
 }
@@ -126,6 +132,8 @@ pub enum Decision {
     Deadline,
     /// No instance was free in time.
     Busy,
+    /// Decision of fan-out or delivery: something else than the built-in rule would do.
+    Override,
 }
 
 impl Decision {
@@ -139,6 +147,7 @@ impl Decision {
             Self::Trap => "trap",
             Self::Deadline => "deadline",
             Self::Busy => "busy",
+            Self::Override => "override",
         }
     }
 }
@@ -199,20 +208,217 @@ pub enum Judgement {
     },
 }
 
+/// A few words that other people will read and that are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wording<'a> {
+    /// Of a conversation.
+    Title(&'a str),
+    /// That of a new account.
+    UserName(&'a str),
+    /// The name that is shown of a user.
+    DisplayName(&'a str),
+    /// Of an upload.
+    FileName(&'a str),
+    /// An emoji, or what is sent as one.
+    Reaction(&'a str),
+}
+
+/// What moderation says of a [`Wording`], which cannot be on hold: all but `Allow` refuses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Review {
+    /// People may read it.
+    Allow,
+    /// A plugin refused it.
+    Reject {
+        /// Which.
+        plugin: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// A plugin wants a person to look at it first, which refuses it for now; none refused it for good.
+    Hold {
+        /// Which; the first, if several do.
+        plugin: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// A plugin that must be heard could not be, which refuses it for now.
+    Failed {
+        /// Which.
+        plugin: String,
+        /// [`Decision::Trap`], [`Decision::Deadline`] or [`Decision::Busy`].
+        how: Decision,
+    },
+}
+
+/// What a fan-out rule is told beside the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Above how many members live messages flow to followers alone.
+    pub follow_above: u32,
+    /// How many are in.
+    pub member_count: u32,
+    /// How many of them follow with a session that is live.
+    pub follower_count: u32,
+    /// How many of them have a session that is live.
+    pub online_count: u32,
+    /// Owners and admins.
+    pub admins: Vec<UserId>,
+    /// Members whom the message mentions.
+    pub mentioned: Vec<UserId>,
+    /// Who is in: only where [`Chain::wants_members`], and where they are at most [`MEMBERS_MAX`].
+    pub members: Option<Vec<UserId>>,
+}
+
+/// How many members a fan-out rule is shown at most.
+pub const MEMBERS_MAX: usize = 1_000;
+/// How many recipients a delivery policy is asked about in one call.
+pub const RECIPIENTS_MAX: usize = 1_000;
+/// How far ahead a notification may be put off, in milliseconds; a later time counts as this.
+pub const NOTIFY_LATER_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Who gets a message, as a fan-out rule says it. Who is named and may not read the message gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audience {
+    /// As a live push; everyone else hears of it by `heads`.
+    pub live: Live,
+    /// As a notification.
+    pub notified: Notified,
+}
+
+/// Who gets a live push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Live {
+    /// All members.
+    Everyone,
+    /// Who follows.
+    Followers,
+    /// Who follows, and these.
+    FollowersAnd(Vec<UserId>),
+    /// These.
+    Only(Vec<UserId>),
+}
+
+/// Who is to be notified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notified {
+    /// All members.
+    Everyone,
+    /// Who is mentioned.
+    Mentioned,
+    /// These.
+    Only(Vec<UserId>),
+    /// Nobody.
+    Nobody,
+}
+
+/// Someone whom a message is about to reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// Who.
+    pub user: Arc<User>,
+    /// As what.
+    pub role: Role,
+    /// Whether a session of theirs is live.
+    pub online: bool,
+    /// Whether a person is looking at one.
+    pub active: bool,
+    /// Whether the message mentions them.
+    pub mentioned: bool,
+    /// Until when they muted the conversation.
+    pub muted_until: Option<Ms>,
+}
+
+/// With what attention a message reaches one recipient. In order of quietness: of several answers the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// Live, with alert and notification.
+    Normal,
+    /// Live, without alert.
+    Quiet,
+    /// Live without alert, and a notification at that time.
+    NotifyLater(Ms),
+    /// Live without alert, and no notification.
+    NoNotification,
+}
+
+/// What the hooks of one message's delivery used of their common budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// CPU time in milliseconds.
+    pub cpu_ms: u32,
+}
+
 /// One immutable set of filters in their order. A draft pins one for its whole pass.
 #[async_trait]
 pub trait Chain: Send + Sync {
     /// Which set this is.
     fn generation(&self) -> Generation;
 
-    /// Whether any plugin serves a hook; where none does, `judge` is not called and costs nothing.
+    /// Whether no plugin normalises or moderates: then `judge` is not called and costs nothing.
     fn is_empty(&self) -> bool;
+
+    /// Whether any plugin moderates: where none does, `review` is not called and costs nothing.
+    fn reviews(&self) -> bool {
+        false
+    }
 
     /// Whether any plugin may change content: where none does, what is let through is what was handed in.
     fn rewrites(&self) -> bool;
 
-    /// Normalise, then moderation.
-    async fn judge(&self, scene: &Scene, content: Content) -> (Judgement, Verdict);
+    /// Normalise, then moderation: of a draft, or of what `original` is to become. An edit cannot be on hold: a plugin
+    /// that fails over it refuses it, and [`Judgement::Hold`] refuses it for now.
+    async fn judge(
+        &self,
+        scene: &Scene,
+        content: Content,
+        original: Option<&Message>,
+    ) -> (Judgement, Verdict);
+
+    /// Moderation of a few words. Of what belongs to no conversation `scene` has none, nor a role.
+    async fn review(&self, scene: &Scene, wording: Wording<'_>) -> Review {
+        let _ = (scene, wording);
+        Review::Allow
+    }
+
+    /// Whether a plugin serves this hook in that place. Where none does the built-in rule runs inline.
+    fn serves(&self, hook: Hook, place: &Place) -> bool {
+        let _ = (hook, place);
+        false
+    }
+
+    /// Whether a fan-out rule that serves that place was granted the member list.
+    fn wants_members(&self, place: &Place) -> bool {
+        let _ = place;
+        false
+    }
+
+    /// Asks the fan-out rules: the first that names an audience counts. `None` stands for the built-in rule: nobody
+    /// named one, or who might have could not be heard.
+    async fn choose(
+        &self,
+        scene: &Scene,
+        message: &Message,
+        facts: &Facts,
+        spent: &mut Spent,
+    ) -> Option<Audience> {
+        let _ = (scene, message, facts, spent);
+        None
+    }
+
+    /// Asks the delivery policies: one answer per recipient, in order, of several the quietest. Who could not be heard
+    /// counts as [`Attention::Normal`]. May be given any number of recipients.
+    async fn decide(
+        &self,
+        scene: &Scene,
+        message: &Message,
+        recipients: &[Recipient],
+        spent: &mut Spent,
+    ) -> Vec<Attention> {
+        let _ = (scene, message, spent);
+        vec![Attention::Normal; recipients.len()]
+    }
 }
 
 /// Where the present chain is found.

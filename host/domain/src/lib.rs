@@ -25,3 +25,4 @@ pub mod waist;
 pub mod tables;
 pub mod filter;
 pub mod plugin;
+pub mod actor;

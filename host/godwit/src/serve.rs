@@ -123,14 +123,16 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     engine.metrics().register(&mut registry);
 
     let sessions = Arc::new(Sessions::default());
-    let accounts = Arc::new(accounts::Service::new(
+    let accounts = accounts::Service::new(
         settings.auth.clone(),
         settings.limits.logins_per_minute,
         signing_key,
         tables.clone(),
         clock.clone(),
         sessions.clone(),
-    )?);
+    )?
+    .judged_by(engine.clone());
+    let accounts = Arc::new(accounts);
     let host_metrics = godwit_core::metrics::Metrics::default();
     host_metrics.register(registry.sub_registry_with_prefix("godwit"));
     let host = Host::start(host::Parts {

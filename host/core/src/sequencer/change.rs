@@ -60,7 +60,11 @@ impl Slot {
                     at: stamp.at(),
                     members_max: turn.ports.limits.members_max,
                 };
-                match decide(&scene, wish) {
+                let refused = |change| match (change, &ask.refusal) {
+                    (Some(_), Some(error)) => Err(error.clone()),
+                    (change, _) => Ok(change),
+                };
+                match decide(&scene, wish).and_then(refused) {
                     Ok(Some(change)) => {
                         let last = Rev(state.head.last_rev.0 + change.revisions.len() as u64);
                         let (conversation, head) = (ask.conversation, state.head);
@@ -258,6 +262,9 @@ fn permit(state: &State, ask: &Ask) -> Result<bool, Error> {
     }
     if member.role == Role::Reader && !matches!(deed, revise::Deed::React { .. }) {
         return Err(Error::new(Code::Forbidden, "readers neither edit nor delete"));
+    }
+    if let Some(error) = &ask.refusal {
+        return Err(error.clone());
     }
     Ok(member.role >= Role::Admin && state.meta.kind != Kind::Direct)
 }

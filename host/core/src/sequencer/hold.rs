@@ -547,7 +547,7 @@ fn ask(state: &State, held: Held, by: Option<Answer<object::Sent>>, turn: &Turn<
                 activity: Activity { member_since, ..Activity::default() },
                 via: None,
             };
-            let (judgement, verdict) = chain.judge(&scene, content).await;
+            let (judgement, verdict) = chain.judge(&scene, content, None).await;
             Ok(Some((user, judgement, verdict)))
         };
         let outcome = judged.await;

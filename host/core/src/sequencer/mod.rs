@@ -195,6 +195,8 @@ pub struct Ask {
     pub client_id: Option<ClientId>,
     /// What.
     pub what: Wanted,
+    /// Why it is not done. It goes through the shard all the same, where a repeat gets its first answer.
+    pub refusal: Option<Error>,
     /// Who waits.
     pub reply: Reply,
 }

@@ -8,6 +8,7 @@ use super::Connected;
 use crate::{
     host::Host,
     outbox::Reply,
+    review,
     sequencer::{CLIENT_ID_AGE_MS_MAX, Doubt, Draft, UNHEARD, Waiter, unheard},
 };
 use godwit_domain::{
@@ -154,7 +155,8 @@ fn content_hash(send: &Send) -> u64 {
 
 async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mut Draft, now: Ms) {
     let body_hash = (draft.content.kind != message::Kind::Encrypted).then_some(draft.content_hash);
-    let scene = match scene(host, connected, draft.conversation, draft.to, body_hash, now).await {
+    let activity = connected.person.attempt(now, draft.conversation, body_hash);
+    let scene = match scene(host, connected, draft.conversation, draft.to, activity, now).await {
         Ok(scene) => scene,
         Err(error) => {
             draft.refusal = Some(error);
@@ -163,7 +165,7 @@ async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mu
     };
     let content = std::mem::replace(&mut draft.content, Content::text(String::new()));
     draft.sent = chain.rewrites().then(|| Box::new(content.clone()));
-    let (judgement, verdict) = chain.judge(&scene, content).await;
+    let (judgement, verdict) = chain.judge(&scene, content, None).await;
     draft.verdict = verdict;
     let doubt = |why, reason: &str| Some(Doubt { why, reason: reason.to_owned() });
     (draft.content, draft.doubt) = match judgement {
@@ -179,35 +181,18 @@ async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mu
     };
 }
 
-/// The text of an edit as the filters leave it.
+/// What filters are told beside the content.
 ///
 /// # Errors
-/// Why it may not be, as for a message.
-pub async fn judge_edit(
-    host: &Host,
-    connected: &Connected,
-    conversation: ConversationId,
-    body: String,
-) -> Result<String, Error> {
-    let chain = host.parts.filters.pin();
-    if chain.is_empty() {
-        return Ok(body);
-    }
-    let scene = scene(host, connected, conversation, None, None, host.parts.clock.now()).await?;
-    let (judgement, _) = chain.judge(&scene, Content::text(body)).await;
-    Ok(allowed(judgement)?.body)
-}
-
-/// What filters are told beside the content.
-async fn scene(
+/// Why the sender has nothing to say there, in the words of the shard.
+pub async fn scene(
     host: &Host,
     connected: &Connected,
     conversation: ConversationId,
     to: Option<UserId>,
-    body_hash: Option<u64>,
+    activity: Activity,
     now: Ms,
 ) -> Result<Scene, Error> {
-    let activity = connected.person.attempt(now, conversation, body_hash);
     let (place, role, member_since) = standing(host, conversation, connected.user.id, to).await?;
     Ok(Scene {
         now,
@@ -219,15 +204,15 @@ async fn scene(
     })
 }
 
-/// The content that may be numbered.
-fn allowed(judgement: Judgement) -> Result<Content, Error> {
+/// The content that people may read, of what cannot be on hold.
+///
+/// # Errors
+/// Why there is none.
+pub fn allowed(judgement: Judgement) -> Result<Content, Error> {
     match judgement {
         Judgement::Allow(content) => Ok(content),
-        Judgement::Reject { reason, .. } => Err(Error::new(Code::Moderated, reason.text).field(reason.code)),
-        // Nothing but a message can be on hold.
-        Judgement::Hold { plugin, reason, .. } => {
-            Err(Error::new(Code::Unavailable, reason.text).field(plugin))
-        }
+        Judgement::Reject { reason, .. } => Err(review::refused(reason)),
+        Judgement::Hold { plugin, reason, .. } => Err(review::doubted(plugin, &reason)),
         Judgement::Failed { plugin, hook, how, .. } => Err(unheard(plugin, hook, how)),
     }
 }

@@ -9,7 +9,7 @@ use godwit_core::{
     domain::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::{Generation, UserId},
-        message::Content,
+        message::{Content, Message},
         time::Ms,
     },
     host::{Host, Parts, Transport},
@@ -106,7 +106,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }

@@ -7,7 +7,7 @@ use godwit_core::{
     domain::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::{Generation, UserId},
-        message::Content,
+        message::{Content, Message},
         tables::Conversations,
         time::{Clock, Ms},
     },
@@ -159,7 +159,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }

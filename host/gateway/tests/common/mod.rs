@@ -9,7 +9,7 @@ use godwit_core::{
     domain::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
-        message::Content,
+        message::{Content, Message},
         plugin::{self, Install, Installed, LogLine, Manager, Status},
         time::{Clock, Ms},
     },
@@ -72,7 +72,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }

@@ -37,6 +37,7 @@ use uuid::Uuid;
 const CASES_AT_ONCE: usize = 4;
 const CHEAP: &str = "[auth]\nhash_memory_kib = 64\nhash_passes = 1\n";
 const BAD: &str = "host/engine/tests/engine/bad.rs";
+const DELIVERING: &str = "host/engine/tests/engine/delivering.rs";
 const INSTALLING: &str = "host/engine/tests/engine/installing.rs";
 const SERVICES: &str = "host/engine/src/services.rs";
 
@@ -103,6 +104,7 @@ const CASES: &[(&str, Case)] = &[
     ("plugins.component_mib_max", Here(|| component_mib().boxed_local())),
     ("plugins.config_kib_max", Here(|| config_kib().boxed_local())),
     ("plugins.core_modules_max", There("host/engine/src/component.rs", "sizes_are_limited")),
+    ("plugins.deliver_cpu_ms", There(DELIVERING, "both_hooks_share_one_budget_beyond_which_nobody_is_asked")),
     ("plugins.init_cpu_ms", There(INSTALLING, "an_init_that_fails_is_told_with_the_plugins_own_words")),
     ("plugins.log_line_bytes_max", There(BAD, FLOOD)),
     ("plugins.log_lines_kept", There(SERVICES, "the_ring_keeps_the_newest_lines_and_their_numbers")),

@@ -21,6 +21,7 @@ mod proxies;
 mod resume;
 mod revisions;
 mod sockets;
+mod subjects;
 mod tls;
 mod transports;
 
