@@ -58,11 +58,26 @@ struct State {
     /// The ids of requests that have no reply yet: few, so a list is the smallest and the fastest.
     in_flight: Vec<u64>,
     gate: Option<Box<Gate>>,
-    /// Where conversations stand of which the session was spared a push.
-    #[expect(clippy::box_collection, reason = "most sessions have none, and a pointer is a sixth of a map")]
-    spared: Option<Box<HashMap<ConversationId, object::Head>>>,
+    /// Where conversations stand of which the session was spared a push; most sessions have none.
+    spared: Option<Box<Spared>>,
     /// Whether something went out since the last cursor.
     moved: bool,
+}
+
+/// How soon a session is told where a conversation stands of which it was spared a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Within about a second.
+    Soon,
+    /// Within half a minute: of large conversations, which go on all the time.
+    Slowly,
+}
+
+/// Where conversations stand that are to be told.
+#[derive(Default)]
+struct Spared {
+    soon: HashMap<ConversationId, object::Head>,
+    slowly: HashMap<ConversationId, object::Head>,
 }
 
 /// What gathers for a session whose `connect` is being answered.
@@ -95,6 +110,27 @@ impl Shared {
         true
     }
 
+    fn add_heads(&self, state: &mut State, slow: bool) {
+        if state.gate.is_none()
+            && let Some(frame) = take_heads(state, slow)
+            && self.add(state, &frame)
+        {
+            state.frames.push(Frame::Push(frame));
+        }
+    }
+
+    fn add_cursor(&self, state: &mut State, frame: impl FnOnce() -> Bytes) {
+        let owes = state.spared.as_ref().is_some_and(|spared| !spared.slowly.is_empty());
+        if !state.moved || state.gate.is_some() || state.close.is_some() || owes {
+            return;
+        }
+        let frame = frame();
+        if self.add(state, &frame) {
+            state.frames.push(Frame::Push(frame));
+            state.moved = false;
+        }
+    }
+
     fn with(&self, change: impl FnOnce(&mut State)) {
         let waker = {
             let mut state = self.state.lock();
@@ -111,11 +147,15 @@ impl Shared {
 }
 
 impl State {
-    /// Whether it is the first.
-    fn spare(&mut self, head: object::Head) -> bool {
-        let first = self.spared.is_none();
-        self.spared.get_or_insert_default().insert(head.conversation, head);
-        first
+    /// Whether it is the first of its pace.
+    fn spare(&mut self, head: object::Head, pace: Pace) -> bool {
+        let Spared { soon, slowly } = &mut **self.spared.get_or_insert_default();
+        let conversation = head.conversation;
+        if pace == Pace::Soon {
+            slowly.remove(&conversation);
+        }
+        let heads = if pace == Pace::Soon || soon.contains_key(&conversation) { soon } else { slowly };
+        heads.insert(conversation, head).is_none() && heads.len() == 1
     }
 
     /// Turns what gathered behind the gate, and can be fetched as well, into heads.
@@ -127,7 +167,7 @@ impl State {
             match at {
                 Some(at) => {
                     self.bytes -= frame.len();
-                    self.spare(at.head);
+                    self.spare(at.head, Pace::Soon);
                 }
                 None => {
                     if let Some(gate) = &mut self.gate {
@@ -183,7 +223,7 @@ impl Outbox {
                     state.collapse();
                 }
                 if let (Some(Gate { collapsed: true, .. }), Some(at)) = (state.gate.as_deref(), at) {
-                    state.spare(at.head);
+                    state.spare(at.head, Pace::Soon);
                     return;
                 }
             }
@@ -197,10 +237,11 @@ impl Outbox {
         });
     }
 
-    /// Notes where a conversation stands, to be told by [`Outbox::tell_heads`]; whether it is the first such note.
-    pub fn spare(&self, head: object::Head) -> bool {
+    /// Notes where a conversation stands, to be told by [`Outbox::tell_heads`], or slowly by
+    /// [`Outbox::tell_all`]; whether it is the first note of that pace.
+    pub fn spare(&self, head: object::Head, pace: Pace) -> bool {
         let mut first = false;
-        self.0.with(|state| first = state.spare(head));
+        self.0.with(|state| first = state.spare(head, pace));
         first
     }
 
@@ -208,37 +249,31 @@ impl Outbox {
     pub fn unspare(&self, conversation: ConversationId) {
         self.0.with(|state| {
             if let Some(spared) = &mut state.spared {
-                spared.remove(&conversation);
+                spared.soon.remove(&conversation);
+                spared.slowly.remove(&conversation);
             }
         });
     }
 
-    /// Tells what was noted. Behind a shut gate it stays.
+    /// Tells what was noted to be told soon. Behind a shut gate it stays.
     pub fn tell_heads(&self) {
+        self.0.with(|state| self.0.add_heads(state, false));
+    }
+
+    /// Adds the frame of a cursor, after what was noted to be told soon, if anything went out since the last one. Where
+    /// something is to be told slowly there is none: it would cover that. It comes with [`Outbox::tell_all`].
+    pub fn cursor(&self, frame: impl FnOnce() -> Bytes) {
         self.0.with(|state| {
-            if state.gate.is_some() {
-                return;
-            }
-            if let Some(frame) = take_heads(state)
-                && self.0.add(state, &frame)
-            {
-                state.frames.push(Frame::Push(frame));
-            }
+            self.0.add_heads(state, false);
+            self.0.add_cursor(state, frame);
         });
     }
 
-    /// Adds the frame of a cursor, after what was noted, if anything went out since the last one.
-    pub fn cursor(&self, frame: impl FnOnce() -> Bytes) {
-        self.tell_heads();
+    /// As [`Outbox::cursor`], after all that was noted.
+    pub fn tell_all(&self, frame: impl FnOnce() -> Bytes) {
         self.0.with(|state| {
-            if !state.moved || state.gate.is_some() {
-                return;
-            }
-            let frame = frame();
-            if self.0.add(state, &frame) {
-                state.frames.push(Frame::Push(frame));
-                state.moved = false;
-            }
+            self.0.add_heads(state, true);
+            self.0.add_cursor(state, frame);
         });
     }
 
@@ -269,11 +304,7 @@ impl Outbox {
                     state.frames.push(Frame::Push(frame));
                 }
             }
-            if let Some(frame) = take_heads(state)
-                && self.0.add(state, &frame)
-            {
-                state.frames.push(Frame::Push(frame));
-            }
+            self.0.add_heads(state, true);
         });
     }
 
@@ -308,8 +339,15 @@ impl Outbox {
 }
 
 /// The push of what was noted, ordered by conversation.
-fn take_heads(state: &mut State) -> Option<Bytes> {
-    let mut heads: Vec<_> = state.spared.take()?.into_values().collect();
+fn take_heads(state: &mut State, slow: bool) -> Option<Bytes> {
+    let spared = state.spared.as_mut()?;
+    let mut heads: Vec<_> = spared.soon.drain().map(|(_, head)| head).collect();
+    if slow {
+        heads.extend(spared.slowly.drain().map(|(_, head)| head));
+    }
+    if spared.slowly.is_empty() {
+        state.spared = None;
+    }
     if heads.is_empty() {
         return None;
     }
@@ -517,12 +555,44 @@ mod tests {
         let frame = || Bytes::from("cursor");
         outbox.cursor(frame);
         assert!(drained(&mut drain).unwrap().is_empty());
-        assert!(outbox.spare(at(1).head));
-        assert!(!outbox.spare(at(2).head));
+        assert!(outbox.spare(at(1).head, Pace::Soon));
+        assert!(!outbox.spare(at(2).head, Pace::Soon));
         outbox.cursor(frame);
         outbox.cursor(frame);
         let frames = drained(&mut drain).unwrap();
         assert!(frames.len() == 2 && frames[0].starts_with(br#"{"heads":[{"#) && frames[1] == "cursor");
+    }
+
+    #[test]
+    fn what_is_told_slowly_holds_the_cursor_back_until_it_is_told() {
+        let (outbox, mut drain) = channel(1000);
+        let frame = || Bytes::from("cursor");
+        let other = |last_seq| {
+            let At { head, .. } = at(last_seq);
+            object::Head { conversation: ConversationId::from_u128(2), ..head }
+        };
+        outbox.push(Bytes::from("moved"), None);
+        assert!(outbox.spare(at(1).head, Pace::Slowly));
+        assert!(!outbox.spare(at(2).head, Pace::Slowly));
+        outbox.tell_heads();
+        outbox.cursor(frame);
+        assert_eq!(drained(&mut drain).unwrap(), ["moved"], "the cursor would cover what was not told");
+        assert!(outbox.spare(other(3), Pace::Soon), "each pace has a first note of its own");
+        outbox.tell_heads();
+        let frames = drained(&mut drain).unwrap();
+        let text = std::str::from_utf8(&frames[0]).unwrap();
+        assert!(frames.len() == 1 && text.contains(r#""last_seq":3"#), "{text}");
+        assert!(!text.contains(r#""last_seq":2"#), "that is told slowly: {text}");
+        outbox.tell_all(frame);
+        let frames = drained(&mut drain).unwrap();
+        assert!(std::str::from_utf8(&frames[0]).unwrap().contains(r#""last_seq":2"#));
+        assert_eq!(frames[1..], ["cursor"]);
+        assert!(outbox.spare(at(4).head, Pace::Slowly));
+        assert!(outbox.spare(at(5).head, Pace::Soon), "what is told soon is not told slowly as well");
+        outbox.tell_all(frame);
+        let frames = drained(&mut drain).unwrap();
+        let text = std::str::from_utf8(&frames[0]).unwrap();
+        assert!(text.contains(r#""last_seq":5"#) && !text.contains(r#""last_seq":4"#), "{text}");
     }
 
     #[test]

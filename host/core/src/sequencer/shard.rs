@@ -377,8 +377,11 @@ impl Shard {
             let before = state.marks(mark.user);
             state.raise(mark.user, to);
             state.stored(mark.user, to);
+            if before.read < to.read && to.read >= state.head.last_seq {
+                self.ports.later.read(mark.user, mark.conversation);
+            }
             if before != to {
-                publish::receipt(state, &mark, to, &self.ports);
+                publish::receipt(state, &mark, to, &stamp, &self.ports);
             }
             mark.reply.ok(&publish::marked(to));
             drop(stamp);
