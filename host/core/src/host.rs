@@ -244,8 +244,7 @@ impl Host {
         self.until_empty(within).await;
         registry.each(|entry| entry.outbox.close(Close::Draining));
         self.until_empty(CLOSE_WAIT).await;
-        self.sequencer.settle().await;
-        self.stage.settle().await;
+        self.settle().await;
         tracing::info!(left = registry.len(), "drained");
     }
 
@@ -269,6 +268,12 @@ impl Host {
         }
         let at = self.parts.changes.cursor();
         owing.iter().for_each(|entry| entry.outbox.tell_all(|| cursor_frame(entry.user, at)));
+    }
+
+    /// Waits until what was accepted before is durable, and told to whom it concerns.
+    pub async fn settle(&self) {
+        self.sequencer.settle().await;
+        self.stage.settle().await;
     }
 
     /// Looks now what is due of the notifications that were put off, as is done every second.

@@ -126,7 +126,9 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { stripes: std::array::from_fn(|_| RwLock::default()), spared: Mutex::default(),
+        Self {
+            stripes: std::array::from_fn(|_| RwLock::default()),
+            spared: Mutex::default(),
             slowly: std::array::from_fn(|_| Mutex::default()),
         }
     }

@@ -143,9 +143,12 @@ pub async fn run(host: Weak<Host>, commands: Commands, tables: Arc<dyn Deferrals
                     if let Some(host) = host.upgrade() {
                         task.tend(&host).await;
                     }
-                    drop(done.send(()));
+                    // Who asked may have given up.
+                    let _ = done.send(());
                 }
-                Some(Command::Settle(done)) => drop(done.send(())),
+                Some(Command::Settle(done)) => {
+                    let _ = done.send(());
+                }
             },
             _ = looks.tick() => match host.upgrade() {
                 Some(host) => task.tend(&host).await,
@@ -172,7 +175,8 @@ impl Task {
     }
 
     fn gone(&self, count: usize) {
-        self.metrics.deferred.dec_by(count as i64);
+        let left = self.metrics.deferred.dec_by(count as i64) - count as i64;
+        self.none.store(left == 0, Ordering::Relaxed);
     }
 
     async fn defer(&self, mut deferred: Vec<Deferred>) {
@@ -187,7 +191,9 @@ impl Task {
             Ok::<_, godwit_domain::waist::Error>(deferred.len())
         };
         match stored.await {
-            Ok(count) => drop(self.metrics.deferred.inc_by(count as i64)),
+            Ok(count) => {
+                self.metrics.deferred.inc_by(count as i64);
+            }
             Err(error) => self.failed(&error, "notifications could not be put off"),
         }
     }

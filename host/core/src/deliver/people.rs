@@ -36,7 +36,9 @@ impl People {
             let mut known = self.known.lock();
             for id in ids {
                 match known.get(id) {
-                    Some((at, user)) if now.since(*at) < REMEMBERED_MS => drop(found.insert(*id, user.clone())),
+                    Some((at, user)) if now.since(*at) < REMEMBERED_MS => {
+                        drop(found.insert(*id, user.clone()))
+                    }
                     _ => missing.push(*id),
                 }
             }

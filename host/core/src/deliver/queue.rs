@@ -72,12 +72,7 @@ struct State {
 
 impl Stage {
     /// Puts in what comes next of a conversation, or tells it where there is no room.
-    pub(super) fn put(
-        self: &Arc<Self>,
-        conversation: ConversationId,
-        item: Item,
-        stamp: Option<Arc<Stamp>>,
-    ) {
+    pub(super) fn put(self: &Arc<Self>, conversation: ConversationId, item: Item, stamp: Option<Arc<Stamp>>) {
         let waiting = Waiting { item, since: Instant::now(), _stamp: stamp };
         loop {
             let (queue, is_new) = self.queue(conversation);
@@ -220,11 +215,7 @@ impl Stage {
     }
 
     /// Tells a message to those to whom it goes, each as it should; the notifications that are put off.
-    fn tell_as_planned(
-        &self,
-        posted: &Posted,
-        plan: Plan,
-    ) -> Vec<godwit_domain::notification::Deferred> {
+    fn tell_as_planned(&self, posted: &Posted, plan: Plan) -> Vec<godwit_domain::notification::Deferred> {
         let Plan { sessions, followers, spared, later } = plan;
         let (router, message) = (&self.ports.router, &*posted.message);
         let object = |own| object::Message::new(message, own);

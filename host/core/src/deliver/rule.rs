@@ -60,11 +60,8 @@ impl Stage {
         let deadline = Instant::now() + Duration::from_millis(self.ports.limits.deliver_ms);
         let scene = scene(posted, self.ports.clock.now());
         let conversation = posted.message.conversation;
-        let attends: Vec<_> = posted
-            .audience
-            .iter()
-            .map(|user| self.ports.router.attends(*user, conversation))
-            .collect();
+        let attends: Vec<_> =
+            posted.audience.iter().map(|user| self.ports.router.attends(*user, conversation)).collect();
         let mut spent = Spent::default();
         let audience = self.choose(posted, &scene, &attends, &mut spent, deadline).await;
         let parts = self.parts(posted, audience.as_ref(), &attends);
@@ -84,9 +81,8 @@ impl Stage {
         if !chain.serves(Hook::FanOut, place) {
             return None;
         }
-        let count = |which: fn(&Attends) -> bool| {
-            attends.iter().filter(|attends| which(attends)).count() as u32
-        };
+        let count =
+            |which: fn(&Attends) -> bool| attends.iter().filter(|attends| which(attends)).count() as u32;
         let audience = &posted.audience;
         let is_admin = |user: &&UserId| role(posted, **user) >= Role::Admin;
         let facts = Facts {
@@ -96,8 +92,7 @@ impl Stage {
             online_count: count(|attends| attends.online),
             admins: audience.iter().filter(is_admin).copied().collect(),
             mentioned: audience.iter().copied().filter(|user| mentions(&posted.message, *user)).collect(),
-            members: (audience.len() <= MEMBERS_MAX && chain.wants_members(place))
-                .then(|| audience.to_vec()),
+            members: (audience.len() <= MEMBERS_MAX && chain.wants_members(place)).then(|| audience.to_vec()),
         };
         let asked = chain.choose(scene, &posted.message, &facts, spent);
         timeout_at(deadline, asked).await.unwrap_or_else(|_| {
@@ -131,9 +126,7 @@ impl Stage {
                 Some(Live::FollowersAnd(_)) if named.contains(&user) => Some(Reach::Sessions),
                 Some(Live::FollowersAnd(_)) => Some(followers),
                 // A rule says whom a message reaches; the sender's other devices show what they sent.
-                Some(Live::Only(_)) => {
-                    (named.contains(&user) || user == sender).then_some(Reach::Sessions)
-                }
+                Some(Live::Only(_)) => (named.contains(&user) || user == sender).then_some(Reach::Sessions),
             };
             let notified = user != sender
                 && match notified {
@@ -186,7 +179,9 @@ impl Stage {
         match timeout_at(deadline, asked).await {
             Ok(Ok(answers)) => answers.into_iter().for_each(|(index, answer)| attention[index] = answer),
             Ok(Err(())) => {}
-            Err(_) => drop(self.ports.metrics.overdue.inc()),
+            Err(_) => {
+                self.ports.metrics.overdue.inc();
+            }
         }
         attention
     }

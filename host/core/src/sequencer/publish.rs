@@ -38,13 +38,7 @@ pub struct From {
 }
 
 /// A message that got its number.
-pub fn message(
-    state: &State,
-    message: &Arc<Message>,
-    from: From,
-    stamp: Option<&Arc<Stamp>>,
-    ports: &Ports,
-) {
+pub fn message(state: &State, message: &Arc<Message>, from: From, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
     let way = ports.stage.way(state.meta.id, stamp);
     let chain = ports.filters.pin();
     if !chain.is_empty()
@@ -69,12 +63,7 @@ pub fn message(
 }
 
 /// What became of a draft on hold: told to its sender's devices.
-pub fn verdict(
-    sender: UserId,
-    verdict: &object::Verdict<'_>,
-    stamp: Option<&Arc<Stamp>>,
-    ports: &Ports,
-) {
+pub fn verdict(sender: UserId, verdict: &object::Verdict<'_>, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
     ports.stage.way(verdict.conversation, stamp).route(Push {
         audience: &[sender],
         reach: Reach::Sessions,
@@ -209,14 +198,7 @@ fn shown(state: &State, user: UserId, opened: &Opened, way: &Way<'_>, ports: &Po
     show(state, user, 0, peer.map(|peer| &**peer), way, ports);
 }
 
-fn show(
-    state: &State,
-    user: UserId,
-    hidden: u64,
-    peer: Option<&User>,
-    way: &Way<'_>,
-    ports: &Ports,
-) {
+fn show(state: &State, user: UserId, hidden: u64, peer: Option<&User>, way: &Way<'_>, ports: &Ports) {
     if !ports.router.reaches(user, None) {
         return;
     }

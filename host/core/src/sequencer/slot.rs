@@ -453,7 +453,14 @@ impl Slot {
         }
     }
 
-    fn accepted(&mut self, draft: Draft, message: Arc<Message>, changed_at: Ms, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
+    fn accepted(
+        &mut self,
+        draft: Draft,
+        message: Arc<Message>,
+        changed_at: Ms,
+        stamp: Option<&Arc<Stamp>>,
+        ports: &Ports,
+    ) {
         let from = publish::From { sender: draft.sender, activity: draft.activity, session: draft.session };
         ports.metrics.messages.inc();
         let (conversation, seq, sent_at) = (message.conversation, message.seq, message.sent_at);

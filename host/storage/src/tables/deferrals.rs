@@ -29,8 +29,7 @@ struct Stored {
 }
 
 fn split(row: &Row) -> Result<(Ms, UserId, ConversationId), Error> {
-    let wrong =
-        || record::corrupt("a timer", &layout::deferral_timers(), &row.key, "the key names no time");
+    let wrong = || record::corrupt("a timer", &layout::deferral_timers(), &row.key, "the key names no time");
     layout::split_deferral_timer(&row.key).ok_or_else(wrong)
 }
 
@@ -73,8 +72,7 @@ impl Deferrals for Tables {
         let last = UserId::from_u128(u128::MAX);
         let last = layout::deferral_timer(until, last, ConversationId::from_u128(u128::MAX));
         let bounds = (Bound::Unbounded, Bound::Included(record::key(&last)));
-        let rows =
-            self.scan_range(&layout::deferral_timers(), bounds, Direction::Forward, limit).await?;
+        let rows = self.scan_range(&layout::deferral_timers(), bounds, Direction::Forward, limit).await?;
         rows.iter().map(split).collect()
     }
 
@@ -107,10 +105,8 @@ impl Deferrals for Tables {
                 Outcome::Refused(error) => return Err(error),
             }
         }
-        let timers: Vec<_> = deferred
-            .iter()
-            .map(|deferred| (deferred.due_at, deferred.user, deferred.conversation))
-            .collect();
+        let timers: Vec<_> =
+            deferred.iter().map(|deferred| (deferred.due_at, deferred.user, deferred.conversation)).collect();
         self.drop_deferral_timers(&timers).await
     }
 
