@@ -1,6 +1,7 @@
 // The chat as one person sees it: conversations, messages in order and without holes, marks, people. It puts together a
 // link (the way to the host), an outbox, the marks and a timeline per conversation; it draws nothing.
 // Start at `Client.start`, then `#connected` (a session begins) and `#push` (something happened).
+// This file is long because everything that a person can do and everything that the host says meets here.
 
 import { clientId } from "./id.js";
 import { Backoff } from "./backoff.js";

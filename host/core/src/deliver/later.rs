@@ -12,7 +12,7 @@ use crate::{
     registry::Router,
     sequencer::Standing,
 };
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use godwit_domain::{
     conversation::Role,
     filter::{Activity, Attention, Hook, Scene, Spent},
@@ -25,6 +25,7 @@ use godwit_domain::{
 use godwit_protocol::error::{Code, Error};
 use std::{
     collections::HashSet,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -253,10 +254,14 @@ impl Task {
             Ok(()) => self.gone(stale.len()),
             Err(error) => self.failed(&error, "timers of notifications could not be removed"),
         }
-        let outcomes = join_all(due.iter().map(|deferred| look(host, deferred))).await;
+        // The task must outlive whatever one of them meets.
+        let looks = due.iter().map(|deferred| AssertUnwindSafe(look(host, deferred)).catch_unwind());
+        let outcomes = join_all(looks).await;
         let mut ended = [(DeferralEnd::Due, Vec::new()), (DeferralEnd::Cancelled, Vec::new())];
         let mut expired = Vec::new();
         for (deferred, outcome) in due.into_iter().zip(outcomes) {
+            let outcome =
+                outcome.unwrap_or_else(|_| Err(Error::new(Code::Internal, "looking at it panicked")));
             match outcome {
                 Ok(Outcome::Due(due)) => match host.parts.notifications.take(due).await {
                     Ok(()) => ended[0].1.push(deferred),

@@ -11,11 +11,13 @@ use crate::{
     registry::{At, Push, Reach},
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use godwit_domain::id::{ConversationId, SessionId, UserId};
 use godwit_protocol::{encode, object};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -146,7 +148,13 @@ impl Stage {
                 (state.taken, first.item.clone())
             };
             let plan = match &item {
-                Item::Message(posted) => Some(self.plan(posted).await),
+                // A task that ended here would hold what waits, and with it the cursors of everyone.
+                Item::Message(posted) => Some(
+                    AssertUnwindSafe(self.plan(posted))
+                        .catch_unwind()
+                        .await
+                        .unwrap_or_else(|_| self.plan_unasked(posted)),
+                ),
                 _ => None,
             };
             let later = {

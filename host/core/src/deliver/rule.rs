@@ -69,6 +69,13 @@ impl Stage {
         plan(posted, &parts, &attention, scene.now)
     }
 
+    /// The plan where nobody is asked.
+    pub(super) fn plan_unasked(&self, posted: &Posted) -> Plan {
+        let attends = vec![Attends::default(); posted.audience.len()];
+        let parts = self.parts(posted, None, &attends);
+        plan(posted, &parts, &vec![Attention::Normal; parts.len()], self.ports.clock.now())
+    }
+
     async fn choose(
         &self,
         posted: &Posted,

@@ -2,7 +2,10 @@
 
 use crate::house::{Client, House, Rules};
 use godwit_core::{
-    domain::filter::{Attention, Audience, Live, Notified},
+    domain::{
+        filter::{Attention, Audience, Live, Notified},
+        message::Message,
+    },
     limits,
 };
 use serde_json::{Value, json};
@@ -68,6 +71,27 @@ async fn a_rule_that_is_not_heard_in_time_is_replaced_by_the_built_in_one() {
     ada.send(&place, "slow").await;
     assert_eq!(ben.push("message").await["body"], "slow", "to everyone");
     assert!(house.metrics.overdue.get() >= 1);
+}
+
+/// It would have held what waits, and with it the cursors of everyone, for ever.
+#[tokio::test]
+async fn a_rule_that_panics_costs_its_own_answer_and_nothing_else() {
+    let spared = Audience { live: Live::Only(Vec::new()), notified: Notified::Nobody };
+    let choose = move |message: &Message, _: &_| {
+        assert!(message.content.body != "boom", "as the test says");
+        Some(spared.clone())
+    };
+    let rules = Rules { choose: Some(Box::new(choose)), ..Rules::default() };
+    let house = House::new(rules, limits::Options::default()).await;
+    let (mut ada, mut ben) = (house.join("ada").await, house.join("ben").await);
+    let place = ada.group("Waders", &[ben.id]).await;
+    ada.send(&place, "boom").await;
+    assert_eq!(ben.push("message").await["body"], "boom", "by the built-in rule");
+    ada.send(&place, "two").await;
+    house.host.settle().await;
+    house.host.tell_heads();
+    assert_eq!(ben.push("heads").await[0]["last_seq"], 2);
+    assert_eq!(house.metrics.delivering.get(), 0);
 }
 
 /// A cursor that covered what waits in the stage would let a device that came back then miss it for ever.

@@ -63,7 +63,7 @@ const CASES: &[(&str, Case)] = &[
     ("gateway.header_timeout_ms", Here(|| header_timeout().boxed_local())),
     (
         "gateway.outbox_bytes_max",
-        There("host/core/src/outbox.rs", "frames_come_out_in_order_and_an_overflow_closes"),
+        There("host/core/src/outbox/tests.rs", "frames_come_out_in_order_and_an_overflow_closes"),
     ),
     (
         "gateway.ping_interval_ms",
