@@ -104,7 +104,7 @@ async fn a_conversation_that_grows_large_goes_on_for_who_followed_it_and_only_fo
 
 #[tokio::test]
 async fn a_device_that_did_not_follow_resumes_without_a_gap() -> Result<()> {
-    let (server, [_, _, cleo], [mut ada, _, mut second], place) = large().await?;
+    let (server, [_, _, cleo], [mut ada, _, second], place) = large().await?;
     let cursor = second.connected["cursor"].clone();
     let epoch = second.connected["epoch"].clone();
     ada.send(place, "one").await?;
