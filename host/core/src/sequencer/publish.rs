@@ -175,6 +175,10 @@ pub fn changed(
         }
         way.spare(&spared, at.head, deliver::pace(&ports.limits, state.audience.len()));
     }
+    if reach != Reach::Sessions {
+        // They were spared what else went with it.
+        gone.iter().for_each(|user| way.unspare(*user));
+    }
 }
 
 /// Where a conversation stands that went on without anyone being told.
