@@ -17,7 +17,7 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{plugin, tables::Conversations, time::Clock};
+use godwit_domain::{notification::Undelivered, plugin, tables::Conversations, time::Clock};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -147,6 +147,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
         held: tables.clone(),
+        deferrals: tables.clone(),
+        notifications: Arc::new(Undelivered),
         account_tables: tables.clone(),
         changes: Changes::start(clock.clone(), tables.clone()).await?,
         resume: settings.resume.clone(),

@@ -189,7 +189,7 @@ impl Slot {
                 if moves {
                     ports.cards.put(conversation, state.card());
                 }
-                publish::changed(state, &before, &revisions, &hidden, ports);
+                publish::changed(state, &before, &revisions, &hidden, &stamp, ports);
                 for (ask, outcome) in outcomes {
                     match outcome {
                         Ok(rev) => ask.reply.ok(&Revised { rev }),

@@ -5,6 +5,7 @@
 use super::{Draft, card::Card, clients::Filter, holdings::Holdings, visible::Visible};
 use godwit_domain::{
     conversation::{Head, Kind, Marks, Member, Meta, Rise, Role},
+    filter::Place,
     id::{ClientId, Seq, UserId},
     message::{Content, Message},
     revision::{Change, Revision},
@@ -305,7 +306,15 @@ impl State {
     /// What filters are told.
     pub fn card(&self) -> Card {
         let members = self.members_after(None).map(|member| (member.user, (member.role, member.joined_at)));
-        Card { kind: self.meta.kind, title: self.meta.title.clone(), members: members.collect() }
+        let place = Place {
+            id: self.meta.id,
+            kind: self.meta.kind,
+            title: self.meta.title.clone(),
+            member_count: self.audience.len() as u32,
+            encrypted: false,
+            labels: Vec::new(),
+        };
+        Card { place, members: members.collect() }
     }
 
     /// Everyone who is in, after `after` in order of ids.

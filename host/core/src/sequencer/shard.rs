@@ -297,7 +297,7 @@ impl Shard {
                 self.note(conversation);
             }
             Done::Raised(raising, result) => self.raised(raising, &result),
-            Done::Stored(rises, _stamp, result) => {
+            Done::Stored(rises, stamp, result) => {
                 if let Err(error) = &result {
                     tracing::warn!(%error, marks = rises.len(), "marks could not be stored and will be tried again");
                     self.ports.metrics.store_failures.inc();
@@ -307,7 +307,7 @@ impl Shard {
                         self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut())
                     {
                         if result.is_ok() && state.stored(user, to) {
-                            publish::receipt(state, user, to, None, &self.ports);
+                            publish::receipt(state, user, to, None, &stamp, &self.ports);
                         }
                         if !state.unstored.is_empty() {
                             self.unstored.insert(conversation);
@@ -378,10 +378,13 @@ impl Shard {
             let before = state.marks(mark.user);
             state.raise(mark.user, to);
             let untold = state.stored(mark.user, to);
+            if before.read < to.read && to.read >= state.head.last_seq {
+                self.ports.later.read(mark.user, mark.conversation);
+            }
             // A message that was sent meanwhile may have raised one of them further: it came before this.
             let stands = state.marks(mark.user);
             if before != stands || untold {
-                publish::receipt(state, mark.user, stands, Some(mark.session), &self.ports);
+                publish::receipt(state, mark.user, stands, Some(mark.session), &stamp, &self.ports);
             }
             mark.reply.ok(&publish::marked(stands));
             drop(stamp);

@@ -269,9 +269,9 @@ impl Slot {
             (before.head.last_seq, before.head.last_rev) != (now.head.last_seq, now.head.last_rev)
         };
         if let Some(users) = self.unopened.take() {
-            publish::opened(now, &users, ports);
+            publish::opened(now, &users, self.unsettled.first(), ports);
         } else if !self.unsettled.is_empty() && self.state.as_ref().is_none_or(moved) {
-            publish::heads(now, ports);
+            publish::heads(now, self.unsettled.first(), ports);
         }
         self.unsettled.clear();
     }
@@ -333,7 +333,7 @@ impl Slot {
         let error = match result {
             Ok(Some(opened)) => {
                 ports.cards.put(conversation, opened.state.card());
-                publish::opened(&opened.state, &opened.users, ports);
+                publish::opened(&opened.state, &opened.users, Some(&opened.stamp), ports);
                 self.state = Some(opened.state);
                 return;
             }
@@ -421,9 +421,12 @@ impl Slot {
         match outcome {
             Appended::Yes => {
                 let changed_at = batch.stamp.as_ref().map_or(Ms::default(), |stamp| stamp.at());
+                let stamp = batch.stamp.as_ref();
                 for entry in batch.entries {
                     match entry {
-                        Entry::Accept { draft, message } => self.accepted(*draft, message, changed_at, ports),
+                        Entry::Accept { draft, message } => {
+                            self.accepted(*draft, message, changed_at, stamp, ports);
+                        }
                         Entry::Refuse { draft, error } => draft.waiter.error(&error),
                         Entry::Held { draft, on_hold } => draft.waiter.held(&on_hold),
                     }
@@ -470,7 +473,15 @@ impl Slot {
         }
     }
 
-    fn accepted(&mut self, draft: Draft, message: Arc<Message>, changed_at: Ms, ports: &Ports) {
+    fn accepted(
+        &mut self,
+        draft: Draft,
+        message: Arc<Message>,
+        changed_at: Ms,
+        stamp: Option<&Arc<Stamp>>,
+        ports: &Ports,
+    ) {
+        let from = publish::From { sender: draft.sender, activity: draft.activity, session: draft.session };
         ports.metrics.messages.inc();
         let (conversation, seq, sent_at) = (message.conversation, message.seq, message.sent_at);
         let sent = object::Sent { conversation, seq, sent_at, duplicate: false };
@@ -479,17 +490,17 @@ impl Slot {
             draft.waiter.ok(&sent);
             if let Some(state) = &mut self.state {
                 state.sent(message.clone(), changed_at);
-                publish::message(state, &message, draft.session, ports);
+                publish::message(state, &message, from, stamp, ports);
             }
             return;
         }
         if let Some(state) = &mut self.state {
             state.held.accept(sender, client_id);
             state.sent(message.clone(), changed_at);
-            publish::message(state, &message, None, ports);
+            publish::message(state, &message, from, stamp, ports);
             let (seq, sent_at) = (Some(seq), Some(sent_at));
             let verdict = object::Verdict { conversation, client_id, seq, sent_at, rejected: None };
-            publish::verdict(sender, &verdict, ports);
+            publish::verdict(sender, &verdict, stamp, ports);
         }
         draft.waiter.ok(&sent);
     }

@@ -64,7 +64,7 @@ pub struct Opened {
     /// As in [`Opening::users`].
     pub users: Vec<Arc<User>>,
     /// Held until it has been told.
-    pub _stamp: Stamp,
+    pub stamp: Arc<Stamp>,
 }
 
 /// A conversation that was not made, or perhaps was.
@@ -121,7 +121,7 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Uno
     };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
-    Ok(Some(Opened { state, users, _stamp: stamp }))
+    Ok(Some(Opened { state, users, stamp: Arc::new(stamp) }))
 }
 
 /// What opens the direct conversation of a sender with a peer who is known by id alone.

@@ -16,10 +16,11 @@ use crate::{
     outbox::{Busy, Outbox, Reply},
     person::{Bucket, Person},
     registry::{Entry, Registered},
-    sequencer, view,
+    sequencer::{self, Standing},
+    view,
 };
 use godwit_domain::{
-    id::{LoginId, SessionId},
+    id::{ConversationId, LoginId, SessionId},
     time::Ms,
     user::User,
 };
@@ -29,7 +30,15 @@ use godwit_protocol::{
     frame, object,
     request::{self, Connect, Incoming, Mark, Renew, Request, Whom},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use uuid::Uuid;
 
 use self::{change::Change, resume::Beginning};
@@ -173,6 +182,12 @@ impl Session {
             Request::Leave(leave) => self.change(Change::Leave(leave), reply).await,
             Request::SetRole(set) => self.change(Change::SetRole(set), reply).await,
             Request::Update(update) => self.change(Change::Update(update), reply).await,
+            Request::Follow(asked) => Box::pin(self.follow(asked.conversation, true, reply)).await,
+            Request::Unfollow(asked) => Box::pin(self.follow(asked.conversation, false, reply)).await,
+            Request::Active(asked) => {
+                connected.entry.active.store(asked.active, Ordering::Relaxed);
+                reply.done();
+            }
             Request::Received(mark) => self.mark(mark, false, reply).await,
             Request::Read(mark) => self.mark(mark, true, reply).await,
             request => {
@@ -204,6 +219,32 @@ impl Session {
         let (user, session) = (connected.user.id, connected.entry.id);
         let mark = sequencer::Mark { conversation, user, session, seq, read, reply };
         self.host.sequencer.mark(mark).await;
+    }
+
+    /// Follows a conversation from here on, or no longer does. In order with what the session asks before and after.
+    async fn follow(&self, conversation: ConversationId, on: bool, reply: Reply) {
+        let Some(connected) = &self.connected else { return };
+        let max = self.host.parts.limits.follows_max;
+        let answer = match self.host.sequencer.view(conversation, connected.user.id).await {
+            Ok(view) => match view.standing {
+                Standing::In if connected.entry.follow(conversation, on, max) => Ok(()),
+                Standing::In => {
+                    let text = format!("this session follows {max} conversations, the limit; `unfollow` one");
+                    Err(Error::invalid("conversation", text))
+                }
+                Standing::Left | Standing::Outside => {
+                    Err(Error::new(Code::NotMember, "you are not in this conversation"))
+                }
+            },
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(()) => reply.done(),
+            Err(error) => {
+                self.host.parts.metrics.refused(error.code);
+                reply.error(&error);
+            }
+        }
     }
 
     async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
@@ -259,6 +300,8 @@ impl Session {
             user: principal.user.id,
             login: principal.login,
             outbox: self.outbox.clone(),
+            active: AtomicBool::new(connect.active.unwrap_or(true)),
+            following: Mutex::default(),
         });
         // Asked again now that ends of logins are heard: one that came in between is not missed.
         let principal = accounts.authenticate(&connect.token).await?;

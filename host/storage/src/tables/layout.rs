@@ -74,6 +74,11 @@ pub(super) fn timers() -> Partition {
     partition(Space::Ephemeral, &[b"t"])
 }
 
+/// When notifications that were put off are looked at again.
+pub(super) fn deferral_timers() -> Partition {
+    partition(Space::Ephemeral, &[b"t", b"n"])
+}
+
 /// The claim on a name.
 pub(super) fn name(name: &str) -> Partition {
     partition(Space::State, &[b"n", name.as_bytes()])
@@ -292,6 +297,32 @@ pub(super) fn split_timer(key: &[u8]) -> Option<(Ms, ConversationId)> {
     let (at, conversation) = key.split_first_chunk::<8>()?;
     let conversation = u128::from_be_bytes(conversation.try_into().ok()?);
     Some((Ms(u64::from_be_bytes(*at)), ConversationId::from_u128(conversation)))
+}
+
+/// The timer of a notification that was put off.
+pub(super) fn deferral_timer(at: Ms, user: UserId, conversation: ConversationId) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..8].copy_from_slice(&at.0.to_be_bytes());
+    key[8..24].copy_from_slice(user.as_bytes());
+    key[24..].copy_from_slice(conversation.as_bytes());
+    key
+}
+
+/// Time, user and conversation of a key that [`deferral_timer`] made.
+pub(super) fn split_deferral_timer(key: &[u8]) -> Option<(Ms, UserId, ConversationId)> {
+    let (at, rest) = key.split_first_chunk::<8>()?;
+    let (user, conversation) = rest.split_first_chunk::<16>()?;
+    let conversation = u128::from_be_bytes(conversation.try_into().ok()?);
+    let user = UserId::from_u128(u128::from_be_bytes(*user));
+    Some((Ms(u64::from_be_bytes(*at)), user, ConversationId::from_u128(conversation)))
+}
+
+/// The first byte of the keys of the notifications that were put off for a user.
+pub(super) const DEFERRED: u8 = b'l';
+
+/// The notification of a conversation that was put off for a user.
+pub(super) fn deferred(conversation: ConversationId) -> Bytes {
+    of_conversation(DEFERRED, conversation)
 }
 
 /// A user's account.

@@ -2,7 +2,7 @@
 
 use super::{super::change::check_emoji, Asker};
 use crate::{
-    registry::{Push, Router},
+    registry::{Push, Reach, Router},
     sequencer::{Receipts, Standing, Visible},
 };
 use futures_util::future::try_join_all;
@@ -204,6 +204,7 @@ impl Asker {
         let hidden = self.host.parts.conversations.hide(self.user.id, conversation, seq, stamp.at()).await?;
         self.host.parts.registry.route(Push {
             audience: &[self.user.id],
+            reach: Reach::Sessions,
             frame: encode::push("hidden", &object::Hidden { conversation, seq, hidden }).into(),
             own: None,
             except: Some(self.session),
