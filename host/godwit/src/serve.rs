@@ -17,7 +17,7 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{plugin, tables::Conversations, time::Clock};
+use godwit_domain::{notification::Undelivered, plugin, tables::Conversations, time::Clock};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -147,6 +147,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
         held: tables.clone(),
+        deferrals: tables.clone(),
+        notifications: Arc::new(Undelivered),
         account_tables: tables.clone(),
         changes: Changes::start(clock.clone(), tables.clone()).await?,
         resume: settings.resume.clone(),
@@ -285,6 +287,8 @@ fn raise_file_limit() {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// A file that may not grow is a full disk, which the store survives; it is never waited for.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -295,7 +299,9 @@ impl Signals {
     pub fn listen() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        Ok(Self { terminate, interrupt })
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _file_size = signal(file_size).context("cannot listen for SIGXFSZ")?;
+        Ok(Self { terminate, interrupt, _file_size })
     }
 
     /// Waits for the next of either.

@@ -189,7 +189,7 @@ impl Slot {
                 if moves {
                     ports.cards.put(conversation, state.card());
                 }
-                publish::changed(state, &before, &revisions, &hidden, ports);
+                publish::changed(state, &before, &revisions, &hidden, &stamp, ports);
                 for (ask, outcome) in outcomes {
                     match outcome {
                         Ok(rev) => ask.reply.ok(&Revised { rev }),
@@ -240,8 +240,7 @@ async fn hidden(ports: &Ports, conversation: ConversationId, change: &Change) ->
     let connected = concerned.filter(|user| ports.router.reaches(*user, None));
     let read = connected.map(|user| async move {
         // What cannot be read now is read when the device asks for its list.
-        let listed = ports.conversations.listing(user, conversation).await.ok().flatten();
-        (user, listed.map_or(0, |listed| listed.hidden))
+        (user, ports.conversations.hidden_count(user, conversation).await.unwrap_or_default())
     });
     join_all(read).await.into_iter().collect()
 }

@@ -353,6 +353,7 @@ impl Slot {
             content_hash: held.content_hash,
             after: None,
             verdict,
+            activity: Activity::default(),
             refusal: None,
             doubt: None,
             waiter: Waiter::Releaser(by),
@@ -472,7 +473,7 @@ impl Slot {
                     let rejected = Some(&*rejection.text);
                     let verdict =
                         object::Verdict { conversation, client_id, seq: None, sent_at: None, rejected };
-                    publish::verdict(sender, &verdict, ports);
+                    publish::verdict(sender, &verdict, None, ports);
                 }
             }
         }

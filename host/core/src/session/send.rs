@@ -70,6 +70,7 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
         },
         sent: None,
         verdict: Verdict::default(),
+        activity: Activity::default(),
         refusal,
         doubt: None,
         waiter: Waiter::Sender(reply),
@@ -164,6 +165,7 @@ async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mu
         }
     };
     let content = std::mem::replace(&mut draft.content, Content::text(String::new()));
+    draft.activity = scene.activity;
     draft.sent = chain.rewrites().then(|| Box::new(content.clone()));
     let (judgement, verdict) = chain.judge(&scene, content, None).await;
     draft.verdict = verdict;
@@ -226,14 +228,6 @@ async fn standing(
     user: UserId,
     to: Option<UserId>,
 ) -> Result<Standing, Error> {
-    let place = |kind, title, member_count| Place {
-        id: conversation,
-        kind,
-        title,
-        member_count,
-        encrypted: false,
-        labels: Vec::new(),
-    };
     let mut card = host.cards.get(conversation);
     if card.is_none() {
         match Box::pin(host.sequencer.view(conversation, user)).await {
@@ -241,7 +235,9 @@ async fn standing(
             // The first message to someone: the conversation is made when it is accepted.
             Err(error) if error.code == Code::NotFound && to.is_some() => {
                 let member_count = if to == Some(user) { 1 } else { 2 };
-                return Ok((place(Kind::Direct, None, member_count), Role::Member, None));
+                let (kind, title, labels) = (Kind::Direct, None, Vec::new());
+                let place = Place { id: conversation, kind, title, member_count, encrypted: false, labels };
+                return Ok((place, Role::Member, None));
             }
             Err(error) => return Err(error),
         }
@@ -254,5 +250,5 @@ async fn standing(
         Box::pin(host.sequencer.view(conversation, user)).await?;
         return Err(Error::not_found());
     };
-    Ok((place(card.kind, card.title.clone(), card.members.len() as u32), role, Some(joined_at)))
+    Ok((card.place.clone(), role, Some(joined_at)))
 }

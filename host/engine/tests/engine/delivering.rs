@@ -174,11 +174,11 @@ async fn who_is_in_is_shown_to_whom_that_was_granted_and_to_nobody_else() {
     assert!(bed.log("a").await.contains("3 members, shown None"));
     // Another one may see them; this one still does not.
     let granted = vec!["member-list".to_owned()];
-    bed.engine.install(Install { grants: granted.clone(), ..choosing("b", 1, "{}") }).await.unwrap();
+    bed.engine.install(Install { grants: Some(granted.clone()), ..choosing("b", 1, "{}") }).await.unwrap();
     assert!(bed.engine.pin().wants_members(&place));
     assert_eq!(bed.choose("x").await, None);
     assert!(bed.log("b").await.contains("3 members, shown Some(3)"));
-    bed.engine.install(Install { grants: granted, ..choosing("a", 2, choice) }).await.unwrap();
+    bed.engine.install(Install { grants: Some(granted), ..choosing("a", 2, choice) }).await.unwrap();
     assert_eq!(bed.choose("x").await, Some(only(&[1, 2])));
 }
 

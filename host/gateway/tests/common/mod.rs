@@ -10,6 +10,7 @@ use godwit_core::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
         message::{Content, Message},
+        notification::Undelivered,
         plugin::{
             self, Advance, Digest, Install, Installed, LogLine, Manager, Poisoned, Setting, Status, Upload,
             Uploaded,
@@ -238,6 +239,8 @@ impl House {
             epoch: "test".into(),
             conversations: tables.clone(),
             held: tables.clone(),
+            deferrals: tables.clone(),
+            notifications: Arc::new(Undelivered),
             account_tables: tables.clone(),
             changes: godwit_core::changes::Changes::start(clock.clone(), tables.clone()).await.unwrap(),
             resume: godwit_core::session::resume::Options::default(),

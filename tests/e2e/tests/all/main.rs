@@ -7,6 +7,8 @@ mod accounts;
 mod authorisation;
 mod bad_input;
 mod conversations;
+mod follow;
+mod full_disk;
 mod held;
 mod history;
 mod life;
