@@ -315,33 +315,24 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_nobody_asked_for_is_refused() {
-        for grant in ["kv", MEMBER_LIST] {
-            let found =
-                check(GOOD, "wordfilter", &[grant.into()], &Options::default()).unwrap_err().join("\n");
-            assert!(found.contains(&format!("grant `{grant}`")), "{found}");
-        }
+    fn a_grant_that_nobody_asked_for_is_told_and_one_that_is_not_served_is_refused() {
+        let granted = |name: &str| check(GOOD, "wordfilter", &[name.into()], &Options::default());
+        let warnings = granted(grants::MEMBER_LIST).unwrap().warnings.join("\n");
+        assert!(warnings.contains("the grant `member-list` has no effect"), "{warnings}");
+        let found = granted("kv").unwrap_err().join("\n");
+        assert!(found.contains("grant `kv` is not served"), "{found}");
     }
 
     #[test]
-    fn the_member_list_is_for_fan_out_and_without_its_grant_the_operator_is_told() {
-        let with = |hooks: &str, value: &str, grants: &[String]| {
+    fn the_member_list_is_for_fan_out() {
+        let with = |hooks: &str| {
             let text = GOOD.replace("[\"moderation\"]", hooks);
-            let text = text.replace("[limits]", &format!("[capabilities]\nmember-list = {value}\n[limits]"));
-            check(&text, "wordfilter", grants, &Options::default())
+            let text = text.replace("[limits]", "[capabilities]\nmember-list = true\n[limits]");
+            check(&text, "wordfilter", &[grants::MEMBER_LIST.into()], &Options::default()).unwrap().warnings
         };
-        let (hooks, granted) = (r#"["moderation", "fan-out"]"#, [MEMBER_LIST.to_owned()]);
-        assert!(with(hooks, "true", &granted).unwrap().warnings.is_empty());
-        let warnings = with(hooks, "true", &[]).unwrap().warnings.join("\n");
-        assert!(warnings.contains("grant `member-list` if it should be"), "{warnings}");
-        for (hooks, value, expected) in [
-            (r#"["moderation"]"#, "true", "is for the hook `fan-out`"),
-            (hooks, "\"all\"", "it must be true"),
-            (hooks, "false", "it must be true"),
-        ] {
-            let found = with(hooks, value, &granted).unwrap_err().join("\n");
-            assert!(found.contains(expected), "{found}");
-        }
+        assert_eq!(with(r#"["moderation", "fan-out"]"#), Vec::<String>::new());
+        let warnings = with(r#"["moderation"]"#).join("\n");
+        assert!(warnings.contains("is for the hook `fan-out`"), "{warnings}");
     }
 
     #[test]

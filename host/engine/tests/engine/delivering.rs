@@ -60,9 +60,9 @@ fn recipients(count: usize) -> Vec<Recipient> {
         user: Arc::new(user(n as u128 + 1, &format!("r{n}"))),
         role: Role::Member,
         online: true,
-        active: n % 2 == 0,
-        mentioned: n % 3 == 0,
-        muted_until: (n % 5 == 0).then_some(Ms(7)),
+        active: n.is_multiple_of(2),
+        mentioned: n.is_multiple_of(3),
+        muted_until: n.is_multiple_of(5).then_some(Ms(7)),
     };
     (0..count).map(recipient).collect()
 }

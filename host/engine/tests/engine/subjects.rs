@@ -8,7 +8,9 @@ use godwit_domain::{
 };
 use godwit_engine::Options;
 
-const WORDINGS: [(&str, fn(&'static str) -> Wording<'static>); 5] = [
+type Made = fn(&'static str) -> Wording<'static>;
+
+const WORDINGS: [(&str, Made); 5] = [
     ("title", Wording::Title),
     ("user-name", Wording::UserName),
     ("display-name", Wording::DisplayName),

@@ -126,11 +126,12 @@ impl Journal {
     /// Makes sure that there is a file.
     pub(super) fn make(&mut self) -> io::Result<()> {
         self.len = self.disk.len()?;
-        if self.len == 0 {
-            self.grow(GROWTH)?;
-            self.disk.sync()?;
+        match self.len {
+            0 => self.grow(GROWTH)?,
+            // Another life may have made it and failed to sync it: then only memory knows how long it is.
+            len => self.disk.set_len(len)?,
         }
-        Ok(())
+        self.disk.sync()
     }
 
     /// Writes from the beginning again: all up to the record `last` is durable elsewhere.
