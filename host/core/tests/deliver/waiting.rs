@@ -145,7 +145,7 @@ async fn members(ada: &mut Client, place: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn what_is_too_much_for_the_stage_is_told_as_heads_and_nothing_else_is_lost() {
-    let limits = limits::Options { delivering_max: 4, ..patient() };
+    let limits = limits::Options { delivering_max: 3, ..patient() };
     let (house, mut ada, mut ben, place) = two(limits).await;
     let cleo = house.person("cleo", None).await;
     ada.send(&place, "slow one").await;
