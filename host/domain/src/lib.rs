@@ -26,4 +26,3 @@ pub mod waist;
 pub mod tables;
 pub mod filter;
 pub mod plugin;
-pub mod actor;

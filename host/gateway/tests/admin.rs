@@ -278,12 +278,13 @@ async fn a_component_is_uploaded_and_installed_by_its_digest_beside_the_active_v
     let body = form(&[("manifest", b"id = \"good\"\n"), ("digest", digest.as_bytes())]);
     assert_eq!(install(&house, "good?as=canary&percent=5", FORM, &body).await.status, 200);
     assert_eq!(install(&house, "good?as=shadow", FORM, &body).await.status, 200);
-    let asked = house.plugins.asked.lock().unwrap();
-    let by_digest = Component::Digest(Digest([10; 32]));
-    assert!(asked.iter().all(|install| install.component == by_digest));
-    let begun: Vec<_> = asked.iter().map(|install| install.to).collect();
-    assert_eq!(begun, [Begin::Canary(5), Begin::Shadow]);
-    drop(asked);
+    {
+        let asked = house.plugins.asked.lock().unwrap();
+        let by_digest = Component::Digest(Digest([10; 32]));
+        assert!(asked.iter().all(|install| install.component == by_digest));
+        let begun: Vec<_> = asked.iter().map(|install| install.to).collect();
+        assert_eq!(begun, [Begin::Canary(5), Begin::Shadow]);
+    }
     let both = form(&[("manifest", b"x"), ("digest", digest.as_bytes()), ("component", b"x")]);
     install(&house, "good", FORM, &both).await.check_error(400, "invalid", Some("digest"));
     let short = form(&[("manifest", b"x"), ("digest", b"0a")]);
