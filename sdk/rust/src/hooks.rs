@@ -6,7 +6,7 @@
 
 use crate::{
     bindings::{lifecycle, moderation, normalise},
-    state::Instance,
+    instance::Instance,
     types::{Content, Reason, Rewrite, Scene, Subject, Verdict},
 };
 use serde::de::DeserializeOwned;

@@ -26,6 +26,13 @@
 //! assert_eq!(filter.review(&testing::scene(), testing::message("hello")), Verdict::Allow);
 //! ```
 
+pub(crate) mod host;
+
+pub use host::{
+    Effect, add_member, add_message, add_user, answer_http, event, row, said, sent, set_row, set_secret,
+    set_zone, take_effects, transaction,
+};
+
 use crate::{
     hooks::{Lifecycle, build},
     types::{
