@@ -210,6 +210,12 @@ pub trait Manager: Send + Sync + 'static {
     /// Removes a plugin; returns the generation that serves without it.
     async fn remove(&self, id: &str) -> Result<Generation, Error>;
 
+    /// The names of its secrets, sorted; their values are told to nobody but the plugin.
+    async fn secrets(&self, id: &str) -> Result<Vec<String>, Error>;
+
+    /// Sets a secret, or forgets it where there is no value.
+    async fn set_secret(&self, id: &str, name: &str, value: Option<String>) -> Result<(), Error>;
+
     /// Its log lines after the `after`th, oldest first, as far back as the ring reaches.
     async fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, Error>;
 }

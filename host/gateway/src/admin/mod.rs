@@ -11,6 +11,9 @@
 //! DELETE /admin/v1/plugins/{id}                                                     200 {generation}
 //! POST   /admin/v1/plugins/{id}/rollback                                            200 {id, version, …}
 //! GET    /admin/v1/plugins/{id}/logs?after=N                                        200 {lines: […]}
+//! GET    /admin/v1/plugins/{id}/secrets                                             200 {secrets: [name, …]}
+//! PUT    /admin/v1/plugins/{id}/secrets/{name}    {value}                           204
+//! DELETE /admin/v1/plugins/{id}/secrets/{name}                                      204
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
 //! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
@@ -25,6 +28,7 @@
 
 mod held;
 mod plugins;
+mod secrets;
 mod trace;
 mod users;
 
@@ -127,6 +131,15 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
             only(Method::GET, "GET")?;
             plugins::logs(gateway, &request, id).await
         }
+        ["admin", "v1", "plugins", id, "secrets"] => {
+            only(Method::GET, "GET")?;
+            secrets::list(gateway, id).await
+        }
+        ["admin", "v1", "plugins", id, "secrets", name] => match *request.method() {
+            Method::PUT => secrets::set(gateway, request, id, name).await,
+            Method::DELETE => secrets::remove(gateway, id, name).await,
+            _ => Err(Failure::method("PUT, DELETE")),
+        },
         ["admin", "v1", "conversations", id, "messages", seq, "trace"] => {
             only(Method::GET, "GET")?;
             trace::show(gateway, id, seq).await

@@ -90,7 +90,7 @@ pub(super) async fn logs(gateway: &Gateway, request: &Request, id: &str) -> Resu
     Ok(answer::json(StatusCode::OK, &Body { lines }))
 }
 
-fn failure(refusal: Refusal) -> Failure {
+pub(super) fn failure(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::Refused(problems) => {
             Failure::problems("the plugin is refused; `problems` says why", problems)

@@ -4,6 +4,7 @@
 //! host alone; nothing is checked twice here. Start with [`run`].
 
 pub mod package;
+mod secrets;
 
 use crate::{
     admin::{Body, Client},
@@ -69,6 +70,11 @@ enum Action {
     Remove {
         /// Which plugin.
         id: String,
+    },
+    /// Set, list or remove what a plugin is entrusted with.
+    Secret {
+        #[command(subcommand)]
+        action: secrets::Action,
     },
     /// Show what a plugin wrote.
     Logs {
@@ -142,6 +148,7 @@ async fn act(client: &Client, action: Action, json: bool) -> anyhow::Result<()> 
             let reply: Value = client.call(Method::DELETE, &path, Body::Empty).await?;
             show(&reply, json, |_| format!("{id} is removed; messages are decided without it.\n"))
         }
+        Action::Secret { action } => secrets::act(client, action, json).await,
         Action::Logs { id, follow } => logs(client, segment(&id)?, follow, json).await,
     }
 }

@@ -94,6 +94,11 @@ pub(super) fn component(digest: Digest) -> Partition {
     partition(Space::State, &[b"p", b"component", &digest.0])
 }
 
+/// The secrets of a plugin.
+pub(super) fn secrets(plugin: &str) -> Partition {
+    partition(Space::State, &[b"p", plugin.as_bytes(), b"s"])
+}
+
 /// A login.
 pub(super) fn login(login: LoginId) -> Partition {
     partition(Space::Ephemeral, &[b"x", login.as_bytes()])
@@ -324,6 +329,16 @@ pub(super) const CHANGE_BOUND: &[u8] = b"b";
 /// The composition of a generation.
 pub(super) fn composition(generation: Generation) -> Bytes {
     [b"g", &generation.0.to_be_bytes()[..]].concat().into()
+}
+
+/// A secret.
+pub(super) fn secret(name: &str) -> Bytes {
+    [b"n", name.as_bytes()].concat().into()
+}
+
+/// The name of a key that [`secret`] made.
+pub(super) fn split_secret(key: &[u8]) -> Option<String> {
+    String::from_utf8(key.strip_prefix(b"n")?.to_vec()).ok()
 }
 
 /// How long a component is; sorts before its parts.

@@ -12,6 +12,7 @@ use godwit_domain::{
     filter::{Decision, Hook, Step, Verdict},
     held::{Settled, Why},
     id::{ConversationId, Generation, LoginId, Seq},
+    kept::Secrets,
     message::{Attachment, Content, Message},
     plugin::{Digest, Installation, OnFailure, Release, Roster},
     revision::{MetaChange, What},
@@ -118,6 +119,7 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         config: "{}".into(),
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
+        actor: None,
         priority: -3,
         on_failure: OnFailure::Hold,
         installed_at: NOW,
@@ -126,6 +128,7 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     let roster = Roster { generation: Generation(1), plugins: vec![installation] };
     assert_eq!(tables.replace_roster(Generation::ZERO, &roster).await, Ok(Written::Yes));
     tables.put_component(Digest([7; 32]), b"component").await.unwrap();
+    tables.put_secret("wordfilter", "token", "secret").await.unwrap();
 }
 
 #[tokio::test]

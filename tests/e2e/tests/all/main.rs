@@ -19,6 +19,7 @@ mod plugins;
 mod proxies;
 mod resume;
 mod revisions;
+mod secrets;
 mod sockets;
 mod tls;
 mod transports;
