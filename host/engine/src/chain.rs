@@ -4,6 +4,7 @@
 //! come and go. A snapshot that was replaced lives until the last message that pinned it is judged.
 
 use crate::{
+    actor::Seated,
     answer::Answer,
     bindings::Told,
     instance::Failure,
@@ -33,6 +34,8 @@ pub(crate) struct Seat {
     /// Where its instances are; or why there are none, in which case it counts as trapped: what must be heard and
     /// cannot be lets nothing through.
     pub(crate) pool: Result<Arc<Pool>, Arc<str>>,
+    /// What it is as an actor, if it is one.
+    pub(crate) actor: Option<Arc<Seated>>,
 }
 
 /// One set of filters.
@@ -145,7 +148,13 @@ impl Seat {
             private,
             meter,
             pool,
+            actor: None,
         }
+    }
+
+    /// The same seat with what sits in it as an actor.
+    pub(crate) fn acting(self, actor: Option<Arc<Seated>>) -> Self {
+        Self { actor, ..self }
     }
 
     pub(crate) fn release(&self) -> &Release {

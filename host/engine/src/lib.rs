@@ -4,8 +4,9 @@
 //! its rows are stored (they go through [`tables::Plugins`]), who sends messages, and how operators ask.
 //! A guest's failure is data here: it may cost its own call, never the process.
 //!
-//! Start with [`Engine`], which is both ports of the domain, [`Filters`] and [`Manager`]. Then follow a message
-//! through `chain`, `pool` and `instance`, and a component through `manage`, `stage` and `compile`.
+//! Start with [`Engine`], which is three ports of the domain, [`Filters`], [`Actors`] and [`Manager`]. Then follow a
+//! message through `chain`, `pool` and `instance`, a component through `manage`, `stage` and `compile`, and an event
+//! through `actor`.
 //!
 //! ```
 //! use godwit_engine::Options;
@@ -14,6 +15,7 @@
 //! assert_eq!(options.call_wall_ms, 50);
 //! ```
 
+mod actor;
 mod answer;
 mod bindings;
 mod chain;
@@ -37,8 +39,10 @@ pub use options::{Compile, Options};
 
 use async_trait::async_trait;
 use godwit_domain::{
+    actor::{Actor, Actors},
     filter::{Chain, Filters},
     id::Generation,
+    kept::{Kv, Secrets},
     plugin::{self, Install, Installed, LogLine, Manager, Status},
     tables,
     time::Clock,
@@ -57,12 +61,23 @@ pub struct Engine {
     chores: JoinHandle<()>,
 }
 
+/// What plugins keep outside of their versions.
+pub struct Kept {
+    /// Rows of their `kv`, as `core` commits them.
+    pub kv: Arc<dyn Kv>,
+    /// What operators entrust to them.
+    pub secrets: Arc<dyn Secrets>,
+}
+
 /// Why the engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Wasmtime does not run with these settings on this machine.
     #[error("plugin runtime: {0:#}")]
     Runtime(#[from] wasmtime::Error),
+    /// Requests to other servers cannot be made.
+    #[error("requests of plugins: {0}")]
+    Http(std::io::Error),
     /// The folder of compiled components cannot be used.
     #[error("plugin cache: {0}")]
     Cache(#[from] std::io::Error),
@@ -80,15 +95,24 @@ impl Engine {
         clock: Arc<dyn Clock>,
         cache: &Path,
         compiler: Program,
+        kept: Kept,
     ) -> Result<Arc<Self>, Error> {
         let metrics = Arc::new(Metrics::default());
+        let options = Arc::new(options);
         let engine = runtime::engine(&options)?;
         let cache = compile::cache::Cache::open(cache, &engine, options::mib(options.cache_mib) as u64)?;
         let compiler = compile::Compiler::new(engine.clone(), compiler, &options, cache, metrics.clone());
         // Before the first instance is made: it is cut by this clock.
         let ticker = runtime::Ticker::start(&engine)?;
-        let live =
-            Live::load(Arc::new(options), tables, clock, &engine, ticker, compiler, metrics.clone()).await?;
+        let actors = actor::stage::Stage::open(
+            options.clone(),
+            clock.clone(),
+            metrics.clone(),
+            kept.kv,
+            kept.secrets,
+        )?;
+        let stage = stage::Stage::new(options, clock.clone(), &engine, ticker, compiler, actors)?;
+        let live = Live::load(stage, tables, clock, metrics.clone()).await?;
         let weak = Arc::downgrade(&live);
         let chores = tokio::spawn(async move {
             let mut chores = tokio::time::interval(CHORES);
@@ -121,6 +145,18 @@ impl Filters for Engine {
     }
 }
 
+impl Actors for Engine {
+    fn all(&self) -> Vec<Arc<dyn Actor>> {
+        let snapshot = self.live.snapshot.load();
+        let actors = snapshot.seats().iter().filter_map(|seat| seat.actor.clone());
+        actors.map(|actor| actor as Arc<dyn Actor>).collect()
+    }
+
+    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.live.on_change(wake);
+    }
+}
+
 #[async_trait]
 impl Manager for Engine {
     async fn install(&self, install: Install) -> Result<Installed, plugin::Error> {
@@ -144,6 +180,14 @@ impl Manager for Engine {
 
     async fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, plugin::Error> {
         self.live.logs(id, after)
+    }
+
+    async fn secrets(&self, id: &str) -> Result<Vec<String>, plugin::Error> {
+        self.live.secrets(id).await
+    }
+
+    async fn set_secret(&self, id: &str, name: &str, value: Option<String>) -> Result<(), plugin::Error> {
+        self.live.set_secret(id, name, value).await
     }
 }
 

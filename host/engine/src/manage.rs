@@ -6,12 +6,9 @@
 
 use crate::{
     chain::{Seat, Snapshot},
-    compile::Compiler,
     instance::Instance,
     metrics::Metrics,
-    options::Options,
     pool::Pool,
-    runtime::Ticker,
     services::Private,
     stage::{Candidate, Ready, Stage},
 };
@@ -30,6 +27,9 @@ use tokio::{runtime::Handle, sync::Mutex};
 /// Plugins that one host may have: what a [`godwit_domain::filter::Step`] can count.
 const PLUGINS_MAX: usize = 1_000;
 
+/// What is called when something changed.
+pub(crate) type Waker = Box<dyn Fn() + Send + Sync>;
+
 /// What serves, and the one way to change it.
 pub(crate) struct Live {
     stage: Stage,
@@ -39,6 +39,8 @@ pub(crate) struct Live {
     runtime: Handle,
     /// Read by every message.
     pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// Called after each change of what serves.
+    wakers: parking_lot::Mutex<Vec<Waker>>,
     /// Held during a change; messages and lists never take it.
     roster: Mutex<Roster>,
 }
@@ -47,16 +49,12 @@ impl Live {
     /// Loads what is installed. A plugin that does not load keeps its seat, so that moderation is not switched off by
     /// a broken disk; operators see why in its log and may roll back or remove it.
     pub(crate) async fn load(
-        options: Arc<Options>,
+        stage: Stage,
         tables: Arc<dyn tables::Plugins>,
         clock: Arc<dyn Clock>,
-        engine: &wasmtime::Engine,
-        ticker: Ticker,
-        compiler: Compiler,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, crate::Error> {
         let roster = tables.roster().await?;
-        let stage = Stage::new(options, clock.clone(), engine, ticker, compiler)?;
         let live = Self {
             stage,
             tables,
@@ -64,6 +62,7 @@ impl Live {
             metrics,
             runtime: Handle::current(),
             snapshot: ArcSwap::from_pointee(Snapshot::new(Generation::ZERO, Vec::new(), 0)),
+            wakers: Default::default(),
             roster: Mutex::default(),
         };
         let mut seats = Vec::new();
@@ -92,7 +91,9 @@ impl Live {
         let why = format!("the plugin could not be loaded: {error}");
         tracing::error!(plugin = %id, version = active.version, %error, "plugin could not be loaded");
         private.log("error", &active.version, &format!("host: {why}"));
-        Seat::new(installation, private, Arc::new(self.metrics.meter(id, &active.version)), Err(why.into()))
+        let actor = self.stage.actors.broken(installation, &private, &why);
+        let meter = Arc::new(self.metrics.meter(id, &active.version));
+        Seat::new(installation, private, meter, Err(why.into())).acting(actor)
     }
 
     /// Makes a stored release ready again.
@@ -115,12 +116,17 @@ impl Live {
         let meter = Arc::new(self.metrics.meter(&installation.id, &installation.active.version));
         let blueprint = ready.blueprint(private.clone(), meter.clone());
         let mut first = Vec::new();
-        for _ in 0..self.stage.options.warm_instances() {
+        let warm = if ready.checked.hooks.is_empty() { 0 } else { self.stage.options.warm_instances() };
+        for _ in 0..warm {
             let made = Instance::make(blueprint.clone()).await;
             first.push(made.map_err(|failure| Error::Refused(vec![failure.why]))?);
         }
         let pool = Pool::new(blueprint, first, self.runtime.clone());
-        Ok(Seat::new(installation, private, meter, Ok(pool)))
+        let actor = match &ready.actor {
+            Some(actor) => Some(self.stage.actors.seat(installation, actor, &private).await?),
+            None => None,
+        };
+        Ok(Seat::new(installation, private, meter, Ok(pool)).acting(actor))
     }
 
     pub(crate) async fn install(&self, install: Install) -> Result<Installed, Error> {
@@ -142,6 +148,8 @@ impl Live {
             grants: &grants,
         };
         let ready = self.stage.prepare(&candidate).await?;
+        // As they are stored: what was granted in general is written out, so that an upgrade cannot stretch it.
+        let grants = ready.checked.grants.names();
         let version = ready.checked.manifest.version.clone();
         let warnings = ready.warnings.clone();
         let installed = |generation| Installed {
@@ -161,7 +169,7 @@ impl Live {
         if same && self.find(&id).is_some_and(|seat| seat.pool.is_ok()) {
             return Ok(installed(roster.generation));
         }
-        self.stage.rehearse(&ready).await?;
+        let actor = self.stage.rehearse(&ready).await?;
         if active.is_none() && roster.plugins.len() >= PLUGINS_MAX {
             let problem = format!("{PLUGINS_MAX} plugins are installed, which is the limit; remove one");
             return Err(Error::Refused(vec![problem]));
@@ -177,6 +185,7 @@ impl Live {
             config,
             grants,
             hooks: ready.checked.hooks.clone(),
+            actor,
             priority: ready.checked.manifest.priority,
             on_failure: ready.checked.on_failure,
             installed_at: self.clock.now(),
@@ -257,6 +266,9 @@ impl Live {
             if let Ok(pool) = &seat.pool {
                 pool.retire_idle(idle);
             }
+            if let Some(actor) = &seat.actor {
+                actor.retire_idle(idle);
+            }
         }
     }
 
@@ -308,6 +320,27 @@ impl Live {
         self.metrics.generation(roster.generation);
         self.metrics.keep(roster);
         tracing::info!(generation = %roster.generation, plugins = roster.plugins.len(), "plugins published");
+        self.wakers.lock().iter().for_each(|wake| wake());
+    }
+
+    /// Has this called after each change.
+    pub(crate) fn on_change(&self, wake: Waker) {
+        self.wakers.lock().push(wake);
+    }
+
+    /// The names of a plugin's secrets.
+    pub(crate) async fn secrets(&self, id: &str) -> Result<Vec<String>, Error> {
+        self.find(id).ok_or_else(|| Error::NotFound(id.to_owned()))?;
+        self.stage.actors.secrets(id).await
+    }
+
+    /// Sets or forgets a secret of a plugin; the change that could remove the plugin waits for it.
+    pub(crate) async fn set_secret(&self, id: &str, name: &str, value: Option<String>) -> Result<(), Error> {
+        let roster = self.roster.lock().await;
+        if !roster.plugins.iter().any(|plugin| plugin.id == id) {
+            return Err(Error::NotFound(id.to_owned()));
+        }
+        self.stage.actors.set_secret(id, name, value).await
     }
 
     /// Forgets the components of `gone` that `kept` does not need. One that stays behind costs disk, nothing else.

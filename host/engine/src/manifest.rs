@@ -3,7 +3,10 @@
 //! Everything in it is untrusted. Each problem is a sentence that names the value and what would satisfy the host;
 //! all problems are told at once.
 
-use crate::options::{Options, kib};
+use crate::{
+    actor::{self, grants::Grants, manifest::Tests},
+    options::{Options, kib},
+};
 use godwit_domain::{filter::Hook, plugin::OnFailure};
 use jsonschema::PatternOptions;
 use serde::Deserialize;
@@ -12,10 +15,7 @@ use std::collections::BTreeMap;
 /// The version of the interface that this host speaks.
 const INTERFACE: &str = "0.1";
 /// Hooks of the interface that come later.
-const HOOKS_LATER: [&str; 6] = ["fan-out", "delivery", "bot", "command", "notifier", "inbound"];
-/// Capabilities of the interface; this host serves none of them yet.
-const CAPABILITIES_LATER: [&str; 9] =
-    ["kv", "send", "history", "members", "member-list", "timer", "http", "secret", "all-conversations"];
+const HOOKS_LATER: [&str; 2] = ["fan-out", "delivery"];
 /// Tests that one manifest may carry.
 const TESTS_MAX: usize = 100;
 
@@ -42,7 +42,7 @@ pub(crate) struct Manifest {
     #[serde(default)]
     config: Config,
     #[serde(default, rename = "test")]
-    pub(crate) tests: Vec<Test>,
+    pub(crate) tests: Tests,
 }
 
 /// What to do with a message when a hook fails.
@@ -123,6 +123,10 @@ fn just_true<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Error> 
 pub(crate) struct Checked {
     pub(crate) manifest: Manifest,
     pub(crate) hooks: Vec<Hook>,
+    /// What it says of its actor; without hooks where it has none.
+    pub(crate) actor: actor::manifest::Checked,
+    /// What it asks, as far as it was granted.
+    pub(crate) grants: Grants,
     /// What becomes of a message that could not be judged.
     pub(crate) on_failure: OnFailure,
     /// Memory in MiB for each instance, within what the operator allows.
@@ -146,19 +150,39 @@ pub(crate) fn check(
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     check_names(&manifest, id, &mut problems);
-    let hooks = check_hooks(&manifest, &mut problems);
-    check_capabilities(&manifest, grants, &mut problems);
+    let (hooks, actor_hooks) = check_hooks(&manifest, &mut problems);
+    let grants = Grants::read(&manifest.capabilities, grants, &mut problems);
+    if manifest.capabilities.contains_key("timer") && !actor_hooks.contains(&actor::HOOK_OF_TIMERS) {
+        problems.push("capability `timer` is for the hook `bot`, which is not among `hooks`".to_owned());
+    }
+    let (events, memory_mib) = (&manifest.events, manifest.limits.memory_mib);
+    let actor = actor::manifest::Checked::read(
+        actor_hooks,
+        events,
+        memory_mib,
+        options,
+        &mut problems,
+        &mut warnings,
+    );
     let on_failure = check_failure(&manifest, &hooks, &mut problems, &mut warnings);
 
     let asked = manifest.limits.memory_mib.unwrap_or(options.memory_mib).max(1);
     let memory_mib = asked.min(options.memory_mib_max);
-    if memory_mib < asked {
+    if memory_mib < asked && !hooks.is_empty() {
         warnings.push(format!(
             "limits.memory_mib = {asked} was clamped to {memory_mib}, the most this host allows"
         ));
     }
-    if manifest.tests.len() > TESTS_MAX {
-        problems.push(format!("the manifest has {} tests, the limit is {TESTS_MAX}", manifest.tests.len()));
+    let tests = manifest.tests.len() + manifest.tests.actors.len();
+    if tests > TESTS_MAX {
+        problems.push(format!("the manifest has {tests} tests, the limit is {TESTS_MAX}"));
+    }
+    for (n, test) in manifest.tests.actors.iter().enumerate() {
+        if !actor.hooks.contains(&test.hook) {
+            let hook = test.hook.name();
+            problems
+                .push(format!("test {} of actors asks the hook `{hook}`, which is not among `hooks`", n + 1));
+        }
     }
     for (n, test) in manifest.tests.iter().enumerate() {
         if !hooks.contains(&test.hook) {
@@ -167,7 +191,7 @@ pub(crate) fn check(
         }
     }
     match problems.is_empty() {
-        true => Ok(Checked { manifest, hooks, on_failure, memory_mib, warnings }),
+        true => Ok(Checked { manifest, hooks, actor, grants, on_failure, memory_mib, warnings }),
         false => Err(problems),
     }
 }
@@ -197,9 +221,20 @@ fn check_names(manifest: &Manifest, id: &str, problems: &mut Vec<String>) {
     }
 }
 
-fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
-    let mut hooks = Vec::new();
+/// The hooks of filters and those of actors.
+fn check_hooks(
+    manifest: &Manifest,
+    problems: &mut Vec<String>,
+) -> (Vec<Hook>, Vec<godwit_domain::actor::Hook>) {
+    let (mut hooks, mut actors) = (Vec::new(), Vec::new());
     for name in &manifest.hooks {
+        if let Some(hook) = actor::manifest::HOOKS.into_iter().find(|hook| hook.name() == name) {
+            match actors.contains(&hook) {
+                true => problems.push(format!("hook `{name}` is named twice")),
+                false => actors.push(hook),
+            }
+            continue;
+        }
         match [Hook::Normalise, Hook::Moderation].into_iter().find(|hook| hook.name() == name) {
             Some(hook) if hooks.contains(&hook) => problems.push(format!("hook `{name}` is named twice")),
             Some(hook) => hooks.push(hook),
@@ -207,30 +242,18 @@ fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
                 problems.push(format!("hook `{name}` is not served by this host yet"));
             }
             None => problems
-                .push(format!("there is no hook `{name}`; this host serves `normalise` and `moderation`")),
+                .push(format!(
+                    "there is no hook `{name}`; this host serves normalise, moderation, bot, command, notifier and \
+                     inbound"
+                )),
         }
     }
     if manifest.hooks.is_empty() {
         problems.push("`hooks` is empty; name those that the component exports".to_owned());
     }
-    if !manifest.events.is_empty() {
-        problems.push("`events` are for the hook `bot`, which is not served by this host yet".to_owned());
-    }
     hooks.sort();
-    hooks
-}
-
-fn check_capabilities(manifest: &Manifest, grants: &[String], problems: &mut Vec<String>) {
-    let mut check = |what: &str, name: &str| match CAPABILITIES_LATER.contains(&name) {
-        true => problems.push(format!("{what} `{name}` is not served by this host yet")),
-        false => {
-            problems
-                .push(format!("there is no {what} `{name}`; the list is {}", CAPABILITIES_LATER.join(", ")));
-        }
-    };
-    manifest.capabilities.keys().for_each(|name| check("capability", name));
-    let unasked = grants.iter().filter(|grant| !manifest.capabilities.contains_key(*grant));
-    unasked.for_each(|grant| check("grant", grant));
+    actors.sort();
+    (hooks, actors)
 }
 
 fn check_failure(
@@ -343,14 +366,14 @@ mod tests {
             ("version = \"1.2.0\"", "version = \"a b\"", "version `a b`"),
             ("interface = \"0.1\"", "interface = \"0.2\"", "interface `0.2` is not served"),
             ("[\"moderation\"]", "[\"moderate\"]", "no hook `moderate`"),
-            ("[\"moderation\"]", "[\"moderation\", \"bot\"]", "hook `bot` is not served by this host yet"),
+            ("[\"moderation\"]", "[\"moderation\", \"bot\", \"bot\"]", "hook `bot` is named twice"),
             ("[\"moderation\"]", "[\"moderation\", \"moderation\"]", "named twice"),
             ("[\"moderation\"]", "[]", "`hooks` is empty"),
             ("[\"moderation\"]", "[\"normalise\"]", "test 1 asks the hook `moderation`"),
             (
                 "[limits]",
-                "[capabilities]\nkv = true\n[limits]",
-                "capability `kv` is not served by this host yet",
+                "[capabilities]\ntimer = true\n[limits]",
+                "capability `timer` is for the hook `bot`",
             ),
             ("[limits]", "[capabilities]\nroot = true\n[limits]", "no capability `root`"),
             ("priority = 100", "priority = 100\nevents = [\"mentioned\"]", "`events` are for the hook `bot`"),

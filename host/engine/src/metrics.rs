@@ -65,6 +65,7 @@ pub struct Metrics {
     compile_seconds: Histogram,
     compile_failures: Counter,
     generation: Gauge,
+    pub(crate) actors: crate::actor::metrics::Metrics,
     /// Which label sets exist, so that those of versions that are gone can be dropped.
     known: Mutex<HashSet<Version>>,
 }
@@ -82,6 +83,7 @@ impl Default for Metrics {
             compile_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
             compile_failures: Counter::default(),
             generation: Gauge::default(),
+            actors: Default::default(),
             known: Mutex::default(),
         }
     }
@@ -99,6 +101,7 @@ impl Metrics {
         registry.register("waiting", "Calls that wait for an instance", self.waiting.clone());
         registry.register("compile_seconds", "Wall time of compilations", self.compile_seconds.clone());
         registry.register("compile_failures", "Compilations that failed", self.compile_failures.clone());
+        self.actors.register(registry);
         registry.register("generation", "Which set of plugins is live", self.generation.clone());
     }
 
@@ -137,6 +140,7 @@ impl Metrics {
 
     /// Drops what is counted for versions that can no longer serve.
     pub(crate) fn keep(&self, roster: &Roster) {
+        self.actors.keep(roster);
         let kept = |version: &Version| {
             roster.plugins.iter().any(|plugin| {
                 let releases = std::iter::once(&plugin.active).chain(&plugin.previous);

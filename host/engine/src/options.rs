@@ -3,6 +3,7 @@
 //! Each field's documentation is the operator's documentation of the setting.
 //! It refuses to know where the values come from.
 
+use crate::actor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -90,6 +91,8 @@ pub struct Options {
     pub cache_mib: u32,
     /// The process that compiles components.
     pub compile: Compile,
+    /// Actors, whose budgets are their own.
+    pub actors: actor::options::Options,
 }
 
 /// Limits of the process that compiles a component.
@@ -143,6 +146,7 @@ impl Default for Options {
             config_kib_max: 1_024,
             cache_mib: 512,
             compile: Compile::default(),
+            actors: actor::options::Options::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! instance. Nothing here changes what serves.
 
 use crate::{
+    actor::{self, grants::Grants},
     answer::Answer,
     bindings::Told,
     compile::{self, Compiler},
@@ -17,6 +18,7 @@ use crate::{
     state::State,
 };
 use godwit_domain::{
+    actor::{Hook as ActorHook, Served},
     conversation::{Kind, Role},
     filter::{Activity, Hook, Place, Scene},
     id::{ConversationId, UserId},
@@ -28,7 +30,7 @@ use godwit_domain::{
 use std::sync::Arc;
 use wasmtime::{
     Engine,
-    component::{InstancePre, Linker},
+    component::{Component, InstancePre, Linker},
 };
 
 /// Where versions are made ready.
@@ -38,6 +40,7 @@ pub(crate) struct Stage {
     ticker: Arc<Ticker>,
     linker: Linker<State>,
     compiler: Compiler,
+    pub(crate) actors: actor::stage::Stage,
 }
 
 /// What is to be made ready.
@@ -58,6 +61,8 @@ pub(crate) struct Ready {
     config: String,
     pre: InstancePre<State>,
     lifecycle: bool,
+    /// The same as an actor, if it is one.
+    pub(crate) actor: Option<actor::stage::Ready>,
     options: Arc<Options>,
     ticker: Arc<Ticker>,
 }
@@ -69,8 +74,10 @@ impl Stage {
         engine: &Engine,
         ticker: Ticker,
         compiler: Compiler,
+        actors: actor::stage::Stage,
     ) -> wasmtime::Result<Self> {
-        Ok(Self { options, clock, ticker: Arc::new(ticker), linker: runtime::linker(engine)?, compiler })
+        let (ticker, linker) = (Arc::new(ticker), runtime::linker(engine, false)?);
+        Ok(Self { options, clock, ticker, linker, compiler, actors })
     }
 
     /// Checks, compiles and links.
@@ -86,20 +93,43 @@ impl Stage {
                 return Err(Error::Refused(problems.collect()));
             }
         };
-        let mut problems = compare_hooks(&checked.hooks, &outside.hooks);
+        let mut problems = compare_hooks(
+            &names(&checked.hooks, &checked.actor.hooks),
+            &names(&outside.hooks, &outside.actor_hooks),
+        );
+        problems.extend(checked.grants.missing(&outside.services));
         problems
             .extend(manifest::check_config(&checked.manifest, config, options).err().into_iter().flatten());
         if !problems.is_empty() {
             return Err(Error::Refused(problems));
         }
 
-        let component = self.compiler.compile(digest, component).await.map_err(|error| match error {
+        let refused = |error: compile::Error| match error {
             compile::Error::Refused(problem) => Error::Refused(vec![problem]),
             compile::Error::Io(error) => Error::Conflict(format!("cannot compile: {error}")),
-        })?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+        };
+        let untyped = |error: wasmtime::Error| {
             Error::Refused(vec![format!("an import has other types than this host serves: {error:#}")])
-        })?;
+        };
+        let bytes = component;
+        let component = self.compiler.compile(digest, bytes).await.map_err(refused)?;
+        let grants = Arc::new(checked.grants.clone());
+        let pre = self.link(&component, &grants).map_err(untyped)?;
+        let actor = match checked.actor.hooks.is_empty() {
+            true => None,
+            false => {
+                let component =
+                    self.compiler.compile_for(self.actors.engine(), digest, bytes).await.map_err(refused)?;
+                let version = actor::stage::Version {
+                    checked: checked.actor.clone(),
+                    tests: checked.manifest.tests.actors.clone(),
+                    version: &checked.manifest.version,
+                    config,
+                    lifecycle: outside.lifecycle,
+                };
+                Some(self.actors.prepare(&component, grants, version).map_err(untyped)?)
+            }
+        };
         let mut warnings = std::mem::take(&mut checked.warnings);
         warnings.extend(
             outside.unknown.iter().map(|name| format!("export `{name}` is not known and is ignored")),
@@ -111,19 +141,40 @@ impl Stage {
             config: config.to_owned(),
             pre,
             lifecycle: outside.lifecycle,
+            actor,
             options: options.clone(),
             ticker: self.ticker.clone(),
         })
     }
 
-    /// Runs `init` and the manifest's tests in a throw-away instance, whose counters and log are its own.
-    pub(crate) async fn rehearse(&self, ready: &Ready) -> Result<(), Error> {
+    /// Links a component for filters: actors' services that were granted are there, and deny.
+    fn link(&self, component: &Component, grants: &Grants) -> wasmtime::Result<InstancePre<State>> {
+        let mut linker = self.linker.clone();
+        actor::services::link_granted(&mut linker, grants)?;
+        linker.instantiate_pre(component)
+    }
+
+    /// Runs `init` and the manifest's tests in throw-away instances, whose counters and log are their own. Returns
+    /// what it says it serves as an actor.
+    pub(crate) async fn rehearse(&self, ready: &Ready) -> Result<Option<Served>, Error> {
         let private = Private::new(&ready.id, &self.options, self.clock.clone());
         let blueprint = ready.blueprint(private.clone(), Arc::new(Meter::detached()));
         let mut problems = Vec::new();
-        match Instance::make(blueprint).await {
-            Err(failure) => problems.push(failure.why),
-            Ok(mut instance) => {
+        let mut served = None;
+        if let Some(actor) = &ready.actor {
+            match self.actors.rehearse(&ready.id, actor, private.clone()).await {
+                Ok(told) => served = Some(told),
+                Err(found) => problems.extend(found),
+            }
+        }
+        let made = match ready.checked.hooks.is_empty() {
+            true => None,
+            false => Some(Instance::make(blueprint).await),
+        };
+        match made {
+            None => {}
+            Some(Err(failure)) => problems.push(failure.why),
+            Some(Ok(mut instance)) => {
                 for (n, test) in ready.checked.manifest.tests.iter().enumerate() {
                     if let Err(problem) = self.run(&mut instance, test).await {
                         problems.push(format!("test {} failed: {problem}", n + 1));
@@ -135,7 +186,7 @@ impl Stage {
             }
         }
         if problems.is_empty() {
-            return Ok(());
+            return Ok(served);
         }
         let lines = private.lines(0);
         let last = lines.iter().skip(lines.len().saturating_sub(5));
@@ -211,13 +262,20 @@ impl Ready {
     }
 }
 
+/// The names of hooks of both kinds.
+fn names(filters: &[Hook], actors: &[ActorHook]) -> Vec<&'static str> {
+    filters.iter().map(|hook| hook.name()).chain(actors.iter().map(|hook| hook.name())).collect()
+}
+
 /// What the manifest says it serves must be what the component exports.
-fn compare_hooks(named: &[Hook], exported: &[Hook]) -> Vec<String> {
-    let missing = named.iter().filter(|hook| !exported.contains(hook)).map(|hook| {
-        format!("the manifest names the hook `{}`, which the component does not export", hook.name())
-    });
-    let unnamed = exported.iter().filter(|hook| !named.contains(hook)).map(|hook| {
-        format!("the component exports the hook `{}`, which the manifest does not name", hook.name())
-    });
+fn compare_hooks(named: &[&str], exported: &[&str]) -> Vec<String> {
+    let missing = named
+        .iter()
+        .filter(|hook| !exported.contains(hook))
+        .map(|hook| format!("the manifest names the hook `{hook}`, which the component does not export"));
+    let unnamed = exported
+        .iter()
+        .filter(|hook| !named.contains(hook))
+        .map(|hook| format!("the component exports the hook `{hook}`, which the manifest does not name"));
     missing.chain(unnamed).collect()
 }

@@ -1,5 +1,6 @@
 //! What the engine's tests share: an engine on tables in memory, and the fixture plugin with a configuration.
 
+use crate::desk::Store;
 use async_trait::async_trait;
 use godwit_domain::{
     conversation::{Kind, Role},
@@ -12,7 +13,7 @@ use godwit_domain::{
     user::User,
     waist,
 };
-use godwit_engine::{Engine, Options, Program};
+use godwit_engine::{Engine, Kept, Options, Program};
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -98,6 +99,7 @@ impl Clock for Still {
 pub struct Bed {
     pub engine: Arc<Engine>,
     pub tables: Arc<Memory>,
+    pub store: Arc<Store>,
     pub folder: Arc<tempfile::TempDir>,
     pub options: Options,
 }
@@ -105,22 +107,28 @@ pub struct Bed {
 impl Bed {
     pub async fn new(options: Options) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        Self::on(options, Arc::new(Memory::default()), folder).await
+        Self::on(options, Arc::new(Memory::default()), folder, Arc::default()).await
     }
 
-    pub async fn on(options: Options, tables: Arc<Memory>, folder: Arc<tempfile::TempDir>) -> Self {
+    pub async fn on(
+        options: Options,
+        tables: Arc<Memory>,
+        folder: Arc<tempfile::TempDir>,
+        store: Arc<Store>,
+    ) -> Self {
         let compiler = Program { path: env!("CARGO_BIN_EXE_compile-component").into(), args: Vec::new() };
         let cache = folder.path().join("cache");
+        let kept = Kept { kv: store.clone(), secrets: store.clone() };
         let engine =
-            Engine::open(options.clone(), tables.clone(), Arc::new(Still), &cache, compiler).await.unwrap();
-        Self { engine, tables, folder, options }
+            Engine::open(options.clone(), tables.clone(), Arc::new(Still), &cache, compiler, kept).await;
+        Self { engine: engine.unwrap(), tables, store, folder, options }
     }
 
     /// The same host after a restart.
     pub async fn restarted(self) -> Self {
-        let Self { engine, tables, folder, options } = self;
+        let Self { engine, tables, store, folder, options } = self;
         drop(engine);
-        Self::on(options, tables, folder).await
+        Self::on(options, tables, folder, store).await
     }
 
     /// Compiled components on disk.

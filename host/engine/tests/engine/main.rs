@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod actor_limits;
+mod actors;
 mod bad;
 mod bed;
 mod compiling;
+mod desk;
 mod installing;
 mod judging;
 mod swapping;
