@@ -248,7 +248,7 @@ pub(crate) mod chat {
     pub(crate) fn members(place: Id, after: Option<Id>, limit: u32) -> Result<Vec<Member>, ServiceError> {
         let mut found: Vec<Member> = with(|host| {
             let here = host.members.iter().filter(|(conversation, _)| *conversation == place);
-            here.map(|(_, member)| member.clone())
+            here.map(|(_, member)| *member)
                 .filter(|member| after.is_none_or(|after| member.user > after))
                 .collect()
         });
