@@ -24,6 +24,7 @@ pub mod held;
 pub mod notification;
 pub mod waist;
 pub mod tables;
+pub mod kept;
 pub mod filter;
 pub mod plugin;
 pub mod actor;
