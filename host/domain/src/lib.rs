@@ -24,5 +24,6 @@ pub mod held;
 pub mod notification;
 pub mod waist;
 pub mod tables;
+pub mod kept;
 pub mod filter;
 pub mod plugin;

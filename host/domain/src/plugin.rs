@@ -9,7 +9,7 @@ pub use status::{
     Pair, Poisoned, State, Status, Upload, Uploaded,
 };
 
-use crate::{filter::Hook, id::Generation, time::Ms};
+use crate::{actor, filter::Hook, id::Generation, time::Ms};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -58,20 +58,31 @@ pub struct Release {
     pub config: String,
     /// Capabilities that the operator granted: those of [`Release::asks`] that it may use.
     pub grants: Vec<String>,
-    /// Hooks that it serves.
+    /// Hooks of filters that it serves.
     pub hooks: Vec<Hook>,
+    /// What it serves as an actor, if anything.
+    pub actor: Option<actor::Served>,
     /// The manifest's: lower runs first.
     pub priority: i32,
     /// The manifest's: what becomes of a message that its moderation could not judge.
     pub on_failure: OnFailure,
     /// The manifest's: what becomes of a message while it is not asked.
     pub on_open: OnOpen,
-    /// Capabilities that its manifest asks for, each with what it is for: `kv`, `http:https://api.example.com`.
+    /// Capabilities that its manifest asks for, each with what it is for: `kv`, `http=https://api.example.com`.
     pub asks: Vec<String>,
     /// What its component imports.
     pub imports: Vec<String>,
     /// When it was installed.
     pub installed_at: Ms,
+}
+
+impl Release {
+    /// The names of the hooks that it serves: those of filters, then those of actors.
+    pub fn hook_names(&self) -> Vec<String> {
+        let filters = self.hooks.iter().map(|hook| hook.name());
+        let actors = self.actor.iter().flat_map(|actor| &actor.hooks).map(|hook| hook.name());
+        filters.chain(actors).map(str::to_owned).collect()
+    }
 }
 
 /// An installed plugin.
@@ -300,6 +311,12 @@ pub trait Manager: Send + Sync + 'static {
 
     /// Removes a plugin; returns the generation that serves without it.
     async fn remove(&self, id: &str) -> Result<Generation, Error>;
+
+    /// The names of its secrets, sorted; their values are told to nobody but the plugin.
+    async fn secrets(&self, id: &str) -> Result<Vec<String>, Error>;
+
+    /// Sets a secret, or forgets it where there is no value.
+    async fn set_secret(&self, id: &str, name: &str, value: Option<String>) -> Result<(), Error>;
 
     /// Its log lines after the `after`th, oldest first, as far back as the ring reaches.
     async fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, Error>;

@@ -9,6 +9,9 @@
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/engine/bed.rs"]
 mod bed;
+#[allow(dead_code, reason = "shared with the tests, which use all of it")]
+#[path = "../tests/engine/desk.rs"]
+mod desk;
 
 use bed::{Bed, allowed, fixture, scene};
 use godwit_domain::{

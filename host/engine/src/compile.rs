@@ -68,9 +68,19 @@ impl Compiler {
 
     /// The compiled component: from the cache where its seal holds, else compiled by a child.
     pub(crate) async fn compile(&self, digest: Digest, component: &[u8]) -> Result<Component, Error> {
+        self.compile_for(&self.engine, digest, component).await
+    }
+
+    /// The same for another engine of the same settings for code, which finds in the cache what the first put there.
+    pub(crate) async fn compile_for(
+        &self,
+        engine: &Engine,
+        digest: Digest,
+        component: &[u8],
+    ) -> Result<Component, Error> {
         let cache = self.cache.lock().await;
         if let Some(artefact) = cache.get(digest)? {
-            match load(&self.engine, &artefact) {
+            match load(engine, &artefact) {
                 Ok(component) => return Ok(component),
                 Err(error) => {
                     tracing::warn!(%digest, %error, "cached artefact does not load, compiling again")
@@ -81,8 +91,7 @@ impl Compiler {
         let compiled = self.run(component).await;
         self.metrics.compiled(started.elapsed(), compiled.is_ok());
         let artefact = compiled?;
-        let component =
-            load(&self.engine, &artefact).map_err(|error| Error::Refused(format!("{error:#}")))?;
+        let component = load(engine, &artefact).map_err(|error| Error::Refused(format!("{error:#}")))?;
         // A full disk costs the next start some seconds, not this plugin.
         if let Err(error) = cache.put(digest, &artefact) {
             tracing::warn!(%digest, %error, "compiled component is not cached");

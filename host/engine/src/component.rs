@@ -3,8 +3,11 @@
 //! It owns the list of what may be imported and what hooks are called; it refuses to judge types, which the linker
 //! does later, and costs no more than one pass over the bytes.
 
-use crate::options::{Options, mib};
-use godwit_domain::filter::Hook;
+use crate::{
+    actor::{self, grants},
+    options::{Options, mib},
+};
+use godwit_domain::{actor::Hook as ActorHook, filter::Hook};
 use wasmparser::{Encoding, Parser, Payload};
 
 /// The interface that makes an `init`.
@@ -16,17 +19,14 @@ const HOOKS: [(&str, Hook); 4] = [
     ("godwit:plugin/fan-out@0.1.0", Hook::FanOut),
     ("godwit:plugin/delivery@0.1.0", Hook::Delivery),
 ];
-/// Imports that are always linked, beside WASI.
-const SERVICES: [&str; 3] =
-    ["godwit:plugin/types@0.1.0", "godwit:plugin/log@0.1.0", "godwit:plugin/rate@0.1.0"];
-/// Services of the interface that need a capability, which this host cannot grant yet.
-const SERVICES_LATER: [(&str, &str); 6] = [
-    ("godwit:plugin/kv@", "kv"),
-    ("godwit:plugin/state@", "kv"),
-    ("godwit:plugin/chat@", "send, history or members"),
-    ("godwit:plugin/timer@", "timer"),
-    ("godwit:plugin/http@", "http"),
-    ("godwit:plugin/secret@", "secret"),
+/// Imports that are always linked, beside WASI; others need a grant, see [`grants`].
+const SERVICES: [&str; 6] = [
+    "godwit:plugin/types@0.1.0",
+    "godwit:plugin/errors@0.1.0",
+    "godwit:plugin/log@0.1.0",
+    "godwit:plugin/rate@0.1.0",
+    "godwit:plugin/state@0.1.0",
+    "godwit:plugin/zone@0.1.0",
 ];
 /// Packages of WASI that are linked, inert.
 const WASI: [&str; 6] =
@@ -37,12 +37,28 @@ const WASI: [&str; 6] =
 pub(crate) struct Outside {
     /// Hooks that it exports.
     pub(crate) hooks: Vec<Hook>,
+    /// Hooks of actors that it exports.
+    pub(crate) actor_hooks: Vec<ActorHook>,
+    /// What it imports of the services that need a grant.
+    pub(crate) services: Vec<String>,
     /// Whether it exports `lifecycle`.
     pub(crate) lifecycle: bool,
     /// Exports that the host does not know.
     pub(crate) unknown: Vec<String>,
     /// What it imports.
     pub(crate) imports: Vec<String>,
+}
+
+impl Outside {
+    /// The names of the hooks that it exports: those of filters, then those of actors.
+    pub(crate) fn hook_names(&self) -> Vec<&'static str> {
+        names(&self.hooks, &self.actor_hooks)
+    }
+}
+
+/// The names of hooks of both kinds.
+pub(crate) fn names(filters: &[Hook], actors: &[ActorHook]) -> Vec<&'static str> {
+    filters.iter().map(|hook| hook.name()).chain(actors.iter().map(|hook| hook.name())).collect()
 }
 
 /// Reads the outside of a component and checks imports and sizes.
@@ -70,17 +86,24 @@ pub(crate) fn inspect(bytes: &[u8], options: &Options) -> Result<Outside, Vec<St
         let limit = options.core_modules_max;
         problems.push(format!("the component has {} core modules, the limit is {limit}", read.core_modules));
     }
-    let mut outside = Outside { imports: read.imports, ..Outside::default() };
+    let services = read.imports.iter().filter(|import| grants::service(import).is_some()).cloned().collect();
+    let mut outside = Outside { imports: read.imports, services, ..Outside::default() };
     for name in read.exports {
         match HOOKS.iter().find(|(export, _)| *export == name) {
             Some((_, hook)) => outside.hooks.push(*hook),
             None if name == LIFECYCLE => outside.lifecycle = true,
-            None => outside.unknown.push(name),
+            None => match actor::manifest::HOOKS.into_iter().find(|hook| exported(*hook) == name) {
+                Some(hook) => outside.actor_hooks.push(hook),
+                None => outside.unknown.push(name),
+            },
         }
     }
     outside.hooks.sort();
-    if outside.hooks.is_empty() {
-        let known: Vec<_> = HOOKS.iter().map(|(export, _)| format!("`{export}`")).collect();
+    outside.actor_hooks.sort();
+    if outside.hooks.is_empty() && outside.actor_hooks.is_empty() {
+        let filters = HOOKS.iter().map(|(export, _)| format!("`{export}`"));
+        let actors = actor::manifest::HOOKS.into_iter().map(|hook| format!("`{}`", exported(hook)));
+        let known: Vec<_> = filters.chain(actors).collect();
         problems.push(format!("the component exports no hook; this host calls {}", known.join(", ")));
     }
     match problems.is_empty() {
@@ -89,19 +112,19 @@ pub(crate) fn inspect(bytes: &[u8], options: &Options) -> Result<Outside, Vec<St
     }
 }
 
-/// Why an import cannot be satisfied, and what would.
+/// The interface that is a hook of actors.
+fn exported(hook: ActorHook) -> String {
+    format!("godwit:plugin/{}@0.1.0", hook.name())
+}
+
+/// Why an import cannot be satisfied, and what would. Grants are looked at later, where they are known.
 fn refuse_import(name: &str) -> Option<String> {
-    if SERVICES.contains(&name) || WASI.iter().any(|package| name.starts_with(package)) {
+    let linked = SERVICES.contains(&name) || grants::service(name).is_some();
+    if linked || WASI.iter().any(|package| name.starts_with(package)) {
         return None;
     }
-    if let Some((_, capability)) = SERVICES_LATER.iter().find(|(service, _)| name.starts_with(service)) {
-        return Some(format!(
-            "import `{name}` needs the capability {capability}, which this host does not serve yet"
-        ));
-    }
     let why = if name.starts_with("wasi:http/") {
-        "is never linked; requests go through the capability `http`, which this host does not serve yet"
-            .to_owned()
+        "is never linked; requests go through `godwit:plugin/http@0.1.0` and its capability `http`".to_owned()
     } else if name.starts_with("godwit:plugin/") {
         format!(
             "is not of this host's interface, which has {}",
@@ -173,10 +196,9 @@ mod tests {
         ))
         .unwrap();
         let unknown = vec!["godwit:plugin/normalise@0.2.0".to_owned(), "exports".to_owned()];
-        assert_eq!(
-            outside,
-            Outside { hooks: vec![Hook::Moderation], lifecycle: true, unknown, imports: vec![] }
-        );
+        let expected =
+            Outside { hooks: vec![Hook::Moderation], lifecycle: true, unknown, ..Outside::default() };
+        assert_eq!(outside, expected);
     }
 
     #[test]
@@ -187,7 +209,7 @@ mod tests {
     #[test]
     fn an_import_is_refused_by_name_with_what_would_satisfy_it() {
         for (import, expected) in [
-            ("godwit:plugin/kv@0.1.0", "needs the capability kv"),
+            ("godwit:plugin/kv@0.2.0", "is not of this host's interface"),
             ("godwit:plugin/log@0.2.0", "is not of this host's interface"),
             ("wasi:http/outgoing-handler@0.2.0", "is never linked"),
             ("acme:files/open@1.0.0", "is not known"),
@@ -196,6 +218,21 @@ mod tests {
                 check(&format!(r#"(component (import "{import}" (instance)) {MODERATION})"#)).unwrap_err();
             assert!(found.contains(import) && found.contains(expected), "{found}");
         }
+    }
+
+    #[test]
+    fn hooks_of_actors_and_services_that_need_a_grant_are_told() {
+        let outside = check(
+            r#"(component (import "godwit:plugin/kv@0.1.0" (instance)) (import "godwit:plugin/state@0.1.0" (instance))
+                (instance $i) (export "godwit:plugin/inbound@0.1.0" (instance $i))
+                (export "godwit:plugin/bot@0.1.0" (instance $i)))"#,
+        )
+        .unwrap();
+        assert_eq!(outside.actor_hooks, [ActorHook::Bot, ActorHook::Inbound]);
+        assert_eq!(
+            (outside.hooks.len(), &outside.services[..]),
+            (0, &["godwit:plugin/kv@0.1.0".to_owned()][..])
+        );
     }
 
     #[test]

@@ -188,6 +188,7 @@ fn store(blueprint: &Blueprint) -> Store<State> {
             bytes_max: mib(options.memory_mib_max),
             table_elements_max: options.table_elements_max as usize,
         },
+        running: None,
     };
     let mut store = Store::new(blueprint.pre.engine(), state);
     store.limiter(|state| &mut state.memory);
@@ -203,7 +204,7 @@ fn store(blueprint: &Blueprint) -> Store<State> {
 ///
 /// Most calls end before they are polled a second time, so only those that do not pay for a timer; a poll lasts at
 /// most until the next tick of the epoch. The call is pinned where it was made: it is large, and would be copied.
-async fn cut<T>(
+pub(crate) async fn cut<T>(
     mut call: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     wall: Duration,
     cpu: impl Fn() -> String,

@@ -4,9 +4,9 @@
 //! its rows are stored (they go through [`tables::Plugins`]), who sends messages, and how operators ask.
 //! A guest's failure is data here: it may cost its own call, never the process.
 //!
-//! Start with [`Engine`], which is both ports of the domain, [`Filters`] and [`Manager`]. Then follow a message
-//! through `chain`, `seat`, `pool`, `instance` and `hooks`, and a component through `manage`, `stage` and `compile`.
-//! What failures lead to is in `health`, with `breaker` and `poison`.
+//! Start with [`Engine`], which is three ports of the domain, [`Filters`], [`Actors`] and [`Manager`]. Then follow a
+//! message through `chain`, `seat`, `pool`, `instance` and `hooks`, a component through `manage`, `stage` and
+//! `compile`, and an event through `actor`. What failures lead to is in `health`, with `breaker` and `poison`.
 //!
 //! ```
 //! use godwit_engine::Options;
@@ -15,6 +15,7 @@
 //! assert_eq!(options.call_wall_ms, 50);
 //! ```
 
+mod actor;
 mod answer;
 mod bindings;
 mod breaker;
@@ -46,8 +47,10 @@ pub use options::{Breaker, Compile, Options, Poison, Rollback};
 
 use async_trait::async_trait;
 use godwit_domain::{
+    actor::{Actor, Actors},
     filter::{Chain, Filters},
     id::Generation,
+    kept::{Kv, Secrets},
     plugin::{
         self, Advance, Digest, Install, Installed, LogLine, Manager, Poisoned, Setting, Status, Upload,
         Uploaded,
@@ -72,12 +75,23 @@ pub struct Engine {
     heed: JoinHandle<()>,
 }
 
+/// What plugins keep outside of their versions.
+pub struct Kept {
+    /// Rows of their `kv`, as `core` commits them.
+    pub kv: Arc<dyn Kv>,
+    /// What operators entrust to them.
+    pub secrets: Arc<dyn Secrets>,
+}
+
 /// Why the engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Wasmtime does not run with these settings on this machine.
     #[error("plugin runtime: {0:#}")]
     Runtime(#[from] wasmtime::Error),
+    /// Requests to other servers cannot be made.
+    #[error("requests of plugins: {0}")]
+    Http(std::io::Error),
     /// The folder of compiled components cannot be used.
     #[error("plugin cache: {0}")]
     Cache(#[from] std::io::Error),
@@ -95,16 +109,21 @@ impl Engine {
         clock: Arc<dyn Clock>,
         cache: &Path,
         compiler: Program,
+        kept: Kept,
     ) -> Result<Arc<Self>, Error> {
         let metrics = Arc::new(Metrics::default());
+        let options = Arc::new(options);
         let engine = runtime::engine(&options)?;
         let cache = compile::cache::Cache::open(cache, &engine, options::mib(options.cache_mib) as u64)?;
         let compiler = compile::Compiler::new(engine.clone(), compiler, &options, cache, metrics.clone());
         // Before the first instance is made: it is cut by this clock.
         let ticker = runtime::Ticker::start(&engine)?;
+        let (kv, secrets) = (kept.kv, kept.secrets);
+        let actors = actor::stage::Stage::open(options.clone(), clock.clone(), metrics.clone(), kv, secrets)?;
+        let stage = stage::Stage::new(options, clock.clone(), &engine, ticker, compiler, actors)?;
         let (alarms, heard) = mpsc::channel(ALARMS_MAX);
-        let parts = Parts { options: Arc::new(options), tables, clock, metrics: metrics.clone(), alarms };
-        let live = Live::load(parts, &engine, ticker, compiler).await?;
+        let parts = Parts { tables, clock, metrics: metrics.clone(), alarms };
+        let live = Live::load(stage, parts).await?;
         let heed = tokio::spawn(manage::heed(Arc::downgrade(&live), heard));
         let weak = Arc::downgrade(&live);
         let chores = tokio::spawn(async move {
@@ -136,6 +155,18 @@ impl Drop for Engine {
 impl Filters for Engine {
     fn pin(&self) -> Arc<dyn Chain> {
         self.live.snapshot.load_full()
+    }
+}
+
+impl Actors for Engine {
+    fn all(&self) -> Vec<Arc<dyn Actor>> {
+        let snapshot = self.live.snapshot.load();
+        let actors = snapshot.seats().iter().filter_map(|seat| seat.actor.clone());
+        actors.map(|actor| actor as Arc<dyn Actor>).collect()
+    }
+
+    fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.live.on_change(wake);
     }
 }
 
@@ -195,6 +226,14 @@ impl Manager for Engine {
     async fn forgive(&self, id: &str) -> Result<usize, plugin::Error> {
         let (live, id) = (self.live.clone(), id.to_owned());
         finish(async move { live.forgive(&id).await }).await
+    }
+
+    async fn secrets(&self, id: &str) -> Result<Vec<String>, plugin::Error> {
+        self.live.secrets(id).await
+    }
+
+    async fn set_secret(&self, id: &str, name: &str, value: Option<String>) -> Result<(), plugin::Error> {
+        self.live.set_secret(id, name, value).await
     }
 }
 

@@ -17,15 +17,13 @@ mod trial;
 pub(crate) use alarms::heed;
 
 use crate::{
+    actor::Seated,
     chain::Snapshot,
-    compile::Compiler,
     health::{Alarm, Health, Role},
     instance::Instance,
     metrics::{Meter, Metrics},
-    options::Options,
     poison::{self, Poison},
     pool::Pool,
-    runtime::Ticker,
     seat::{self, Seat, Version},
     services::Private,
     shadow::Shadow,
@@ -47,6 +45,9 @@ use tokio::{
 /// Plugins that one host may have; with a canary each, what a [`godwit_domain::filter::Step`] can count.
 const PLUGINS_MAX: usize = 1_000;
 
+/// What is called when something changed.
+pub(crate) type Waker = Box<dyn Fn() + Send + Sync>;
+
 /// What serves, and the one way to change it.
 pub(crate) struct Live {
     stage: Stage,
@@ -57,13 +58,14 @@ pub(crate) struct Live {
     alarms: mpsc::Sender<Alarm>,
     /// Read by every message.
     pub(crate) snapshot: ArcSwap<Snapshot>,
+    /// Called after each change of what serves.
+    wakers: parking_lot::Mutex<Vec<Waker>>,
     /// Held during a change; messages and lists never take it.
     roster: Mutex<Roster>,
 }
 
-/// What the whole engine shares, handed to [`Live::load`].
+/// What the engine shares beside its stage, handed to [`Live::load`].
 pub(crate) struct Parts {
-    pub(crate) options: Arc<Options>,
     pub(crate) tables: Arc<dyn tables::Plugins>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -80,16 +82,10 @@ struct Own {
 impl Live {
     /// Loads what is installed. A plugin that does not load keeps its seat, so that moderation is not switched off by
     /// a broken disk; operators see why in its log and may roll back or remove it.
-    pub(crate) async fn load(
-        parts: Parts,
-        engine: &wasmtime::Engine,
-        ticker: Ticker,
-        compiler: Compiler,
-    ) -> Result<Arc<Self>, crate::Error> {
-        let Parts { options, tables, clock, metrics, alarms } = parts;
+    pub(crate) async fn load(stage: Stage, parts: Parts) -> Result<Arc<Self>, crate::Error> {
+        let Parts { tables, clock, metrics, alarms } = parts;
         let roster = tables.roster().await?;
-        let none = Snapshot::new(Generation::ZERO, Vec::new(), &options);
-        let stage = Stage::new(options, clock.clone(), engine, ticker, compiler)?;
+        let none = Snapshot::new(Generation::ZERO, Vec::new(), &stage.options);
         let live = Self {
             stage,
             tables,
@@ -98,6 +94,7 @@ impl Live {
             runtime: Handle::current(),
             alarms,
             snapshot: ArcSwap::from_pointee(none),
+            wakers: Default::default(),
             roster: Mutex::default(),
         };
         let mut seats = Vec::new();
@@ -116,8 +113,8 @@ impl Live {
             tracing::error!(plugin = %plugin.id, version, why, "plugin could not be loaded");
             own.private.log("error", version, &format!("host: {why}"));
         };
-        let active = match self.active(plugin, &own, None).await {
-            Ok(active) => active,
+        let (active, actor) = match self.active(plugin, &own, None).await {
+            Ok(serves) => serves,
             Err(error) => {
                 let why = format!("the plugin could not be loaded: {error}");
                 log(&plugin.active.version, &why);
@@ -132,24 +129,30 @@ impl Live {
                 None
             }
         };
-        Ok(seat(plugin, own, active, trial))
+        Ok(seat(plugin, own, active, actor, trial))
     }
 
     /// The seat that an installation makes: what runs already goes on, what is new is started. `fresh` is a version
     /// that was made ready just now.
     async fn assemble(&self, plugin: &Installation, fresh: Option<&Ready>) -> Result<Seat, Error> {
         let own = self.own(&plugin.id);
-        let active = self.active(plugin, &own, fresh).await?;
-        let trial = self.trial(plugin, &own, fresh).await?;
-        Ok(seat(plugin, own, active, trial))
+        // What was made ready is the version beside the active one, if one runs there.
+        let (ready, tried) = match &plugin.candidate {
+            None | Some(plugin::Candidate { trial: plugin::Trial::Pending { .. }, .. }) => (fresh, None),
+            Some(_) => (None, fresh),
+        };
+        let (active, actor) = self.active(plugin, &own, ready).await?;
+        let trial = self.trial(plugin, &own, tried).await?;
+        Ok(seat(plugin, own, active, actor, trial))
     }
 
+    /// The active version, and what it is as an actor.
     async fn active(
         &self,
         plugin: &Installation,
         own: &Own,
         fresh: Option<&Ready>,
-    ) -> Result<Version, Error> {
+    ) -> Result<(Version, Option<Arc<Seated>>), Error> {
         if plugin.policy.disabled {
             return Ok(self.idle(plugin, own, "an operator disabled it".to_owned()));
         }
@@ -157,15 +160,28 @@ impl Live {
             return Ok(self.idle(plugin, own, format!("it is in quarantine: {}", quarantine.why)));
         }
         if let Some(now) = self.find(&plugin.id) {
-            let Seat { active, installation, .. } = now;
+            let Seat { active, actor, installation, .. } = now;
             let same = *active.release == plugin.active
                 && installation.swapped_at == plugin.swapped_at
                 && installation.policy.pinned == plugin.policy.pinned;
             if same && active.pool.is_ok() && !active.health.is_stopped() {
-                return Ok(active);
+                return Ok((active, actor));
             }
         }
-        self.start(&plugin.id, &plugin.active, self.role(plugin), own, fresh).await
+        let prepared;
+        let ready = match fresh {
+            Some(ready) => ready,
+            None => {
+                prepared = self.prepare(&plugin.id, &plugin.active).await?;
+                &prepared
+            }
+        };
+        let version = self.start(&plugin.id, &plugin.active, self.role(plugin), own, ready).await?;
+        let actor = match &ready.actor {
+            Some(actor) => Some(self.stage.actors.seat(plugin, actor, &own.private).await?),
+            None => None,
+        };
+        Ok((version, actor))
     }
 
     /// What failures of the active version lead to.
@@ -215,7 +231,15 @@ impl Live {
                 Ok(Some(seat::Trial::Canary(version, *percent)))
             }
             (plugin::Trial::Canary { percent }, _) => {
-                let version = self.start(&plugin.id, release, Role::Canary, own, fresh).await?;
+                let prepared;
+                let ready = match fresh {
+                    Some(ready) => ready,
+                    None => {
+                        prepared = self.prepare(&plugin.id, release).await?;
+                        &prepared
+                    }
+                };
+                let version = self.start(&plugin.id, release, Role::Canary, own, ready).await?;
                 Ok(Some(seat::Trial::Canary(version, *percent)))
             }
         }
@@ -228,20 +252,13 @@ impl Live {
         release: &Release,
         role: Role,
         own: &Own,
-        fresh: Option<&Ready>,
+        ready: &Ready,
     ) -> Result<Version, Error> {
-        let prepared;
-        let ready = match fresh {
-            Some(ready) => ready,
-            None => {
-                prepared = self.prepare(id, release).await?;
-                &prepared
-            }
-        };
         let mut version = self.version(id, release, role, own, String::new());
         let blueprint = ready.blueprint(own.private.clone(), version.meter.clone());
         let mut first = Vec::new();
-        for _ in 0..self.stage.options.warm_instances() {
+        let warm = if ready.checked.hooks.is_empty() { 0 } else { self.stage.options.warm_instances() };
+        for _ in 0..warm {
             let made = Instance::make(blueprint.clone()).await;
             first.push(made.map_err(|failure| Error::Refused(vec![failure.why]))?);
         }
@@ -249,13 +266,15 @@ impl Live {
         Ok(version)
     }
 
-    /// The active version without instances: it is not asked, or what it is asked counts as trapped.
-    fn idle(&self, plugin: &Installation, own: &Own, why: String) -> Version {
+    /// The active version without instances: it is not asked, or what it is asked counts as trapped, and its events
+    /// wait for it.
+    fn idle(&self, plugin: &Installation, own: &Own, why: String) -> (Version, Option<Arc<Seated>>) {
+        let actor = self.stage.actors.idle(plugin, &own.private, &why);
         let role = match plugin.quarantine {
             Some(_) => Role::Quarantined,
             None => Role::Active { revert_until: None },
         };
-        self.version(&plugin.id, &plugin.active, role, own, why)
+        (self.version(&plugin.id, &plugin.active, role, own, why), actor)
     }
 
     fn version(&self, id: &str, release: &Release, role: Role, own: &Own, why: String) -> Version {
@@ -289,6 +308,9 @@ impl Live {
         if let Err(error) = self.forget_poison(id).await {
             tracing::warn!(plugin = id, %error, "what a removed plugin was not shown stays stored");
         }
+        if let Err(error) = self.stage.actors.forget_secrets(id).await {
+            tracing::warn!(plugin = id, %error, "secrets of a removed plugin stay stored");
+        }
         Ok(generation)
     }
 
@@ -299,10 +321,15 @@ impl Live {
     /// Drops instances that nobody needs, and tells metrics what time alone has changed.
     pub(crate) fn retire_idle(&self) {
         let idle = Duration::from_secs(self.stage.options.instance_idle_s.into());
-        for version in self.snapshot.load().seats().iter().flat_map(Seat::versions) {
-            version.health.show_all();
-            if let Ok(pool) = &version.pool {
-                pool.retire_idle(idle);
+        for seat in self.snapshot.load().seats() {
+            for version in seat.versions() {
+                version.health.show_all();
+                if let Ok(pool) = &version.pool {
+                    pool.retire_idle(idle);
+                }
+            }
+            if let Some(actor) = &seat.actor {
+                actor.retire_idle(idle);
             }
         }
     }
@@ -362,10 +389,37 @@ impl Live {
         self.metrics.generation(roster.generation);
         self.metrics.keep(roster);
         tracing::info!(generation = %roster.generation, plugins = roster.plugins.len(), "plugins published");
+        self.wakers.lock().iter().for_each(|wake| wake());
+    }
+
+    /// Has this called after each change.
+    pub(crate) fn on_change(&self, wake: Waker) {
+        self.wakers.lock().push(wake);
+    }
+
+    /// The names of a plugin's secrets.
+    pub(crate) async fn secrets(&self, id: &str) -> Result<Vec<String>, Error> {
+        self.find(id).ok_or_else(|| Error::NotFound(id.to_owned()))?;
+        self.stage.actors.secrets(id).await
+    }
+
+    /// Sets or forgets a secret of a plugin; the change that could remove the plugin waits for it.
+    pub(crate) async fn set_secret(&self, id: &str, name: &str, value: Option<String>) -> Result<(), Error> {
+        let roster = self.roster.lock().await;
+        if !roster.plugins.iter().any(|plugin| plugin.id == id) {
+            return Err(Error::NotFound(id.to_owned()));
+        }
+        self.stage.actors.set_secret(id, name, value).await
     }
 }
 
-fn seat(plugin: &Installation, own: Own, active: Version, trial: Option<seat::Trial>) -> Seat {
+fn seat(
+    plugin: &Installation,
+    own: Own,
+    active: Version,
+    actor: Option<Arc<Seated>>,
+    trial: Option<seat::Trial>,
+) -> Seat {
     let Own { private, poison } = own;
     Seat {
         id: plugin.id.as_str().into(),
@@ -373,6 +427,7 @@ fn seat(plugin: &Installation, own: Own, active: Version, trial: Option<seat::Tr
         private,
         poison,
         active,
+        actor,
         trial,
     }
 }

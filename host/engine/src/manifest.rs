@@ -8,10 +8,12 @@ mod test;
 pub(crate) use test::{Asked, Expect, Test};
 
 use crate::{
+    actor::{self, grants::Grants, manifest::Tests},
     grants,
     options::{Options, kib},
 };
 use godwit_domain::{
+    actor::Hook as ActorHook,
     filter::Hook,
     plugin::{OnFailure, OnOpen},
 };
@@ -21,9 +23,7 @@ use std::collections::BTreeMap;
 
 /// The version of the interface that this host speaks.
 const INTERFACE: &str = "0.1";
-/// Hooks of the interface that come later.
-const HOOKS_LATER: [&str; 4] = ["bot", "command", "notifier", "inbound"];
-/// Hooks that this host serves.
+/// Hooks of filters.
 const HOOKS: [Hook; 4] = [Hook::Normalise, Hook::Moderation, Hook::FanOut, Hook::Delivery];
 /// Tests that one manifest may carry.
 const TESTS_MAX: usize = 100;
@@ -51,7 +51,7 @@ pub(crate) struct Manifest {
     #[serde(default)]
     config: Config,
     #[serde(default, rename = "test")]
-    pub(crate) tests: Vec<Test>,
+    pub(crate) tests: Tests,
 }
 
 /// What to do with a message when a hook fails.
@@ -80,6 +80,10 @@ struct Config {
 pub(crate) struct Checked {
     pub(crate) manifest: Manifest,
     pub(crate) hooks: Vec<Hook>,
+    /// What it says of its actor; without hooks where it has none.
+    pub(crate) actor: actor::manifest::Checked,
+    /// What it asks, as far as it was granted.
+    pub(crate) grants: Grants,
     /// What becomes of a message that could not be judged.
     pub(crate) on_failure: OnFailure,
     /// What becomes of a message while the plugin is not asked.
@@ -107,7 +111,7 @@ pub(crate) fn check(
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     check_names(&manifest, id, &mut problems);
-    let hooks = check_hooks(&manifest, &mut problems);
+    let (hooks, actor_hooks) = check_hooks(&manifest, &mut problems);
     let asks = grants::asks(&manifest.capabilities, &mut problems);
     if asks.iter().any(|asked| asked == grants::MEMBER_LIST) && !hooks.contains(&Hook::FanOut) {
         let capability = grants::MEMBER_LIST;
@@ -115,18 +119,39 @@ pub(crate) fn check(
             "capability `{capability}` is for the hook `fan-out`, which is not among `hooks`: it has no effect"
         ));
     }
+    if asks.iter().any(|asked| asked == grants::TIMER) && !actor_hooks.contains(&actor::HOOK_OF_TIMERS) {
+        problems.push("capability `timer` is for the hook `bot`, which is not among `hooks`".to_owned());
+    }
     grants::check(&asks, grants, &mut problems, &mut warnings);
+    let grants = Grants::of(&grants::granted(&asks, grants));
+    let (events, memory_mib) = (&manifest.events, manifest.limits.memory_mib);
+    let actor = actor::manifest::Checked::read(
+        actor_hooks,
+        events,
+        memory_mib,
+        options,
+        &mut problems,
+        &mut warnings,
+    );
     let (on_failure, on_open) = check_failure(&manifest, &hooks, &mut problems);
 
     let asked = manifest.limits.memory_mib.unwrap_or(options.memory_mib).max(1);
     let memory_mib = asked.min(options.memory_mib_max);
-    if memory_mib < asked {
+    if memory_mib < asked && !hooks.is_empty() {
         warnings.push(format!(
             "limits.memory_mib = {asked} was clamped to {memory_mib}, the most this host allows"
         ));
     }
-    if manifest.tests.len() > TESTS_MAX {
-        problems.push(format!("the manifest has {} tests, the limit is {TESTS_MAX}", manifest.tests.len()));
+    let tests = manifest.tests.len() + manifest.tests.actors.len();
+    if tests > TESTS_MAX {
+        problems.push(format!("the manifest has {tests} tests, the limit is {TESTS_MAX}"));
+    }
+    for (n, test) in manifest.tests.actors.iter().enumerate() {
+        if !actor.hooks.contains(&test.hook) {
+            let hook = test.hook.name();
+            problems
+                .push(format!("test {} of actors asks the hook `{hook}`, which is not among `hooks`", n + 1));
+        }
     }
     for (n, test) in manifest.tests.iter().enumerate() {
         if !hooks.contains(&test.hook) {
@@ -136,7 +161,9 @@ pub(crate) fn check(
         problems.extend(test.problem().map(|problem| format!("test {} {problem}", n + 1)));
     }
     match problems.is_empty() {
-        true => Ok(Checked { manifest, hooks, on_failure, on_open, asks, memory_mib, warnings }),
+        true => {
+            Ok(Checked { manifest, hooks, actor, grants, on_failure, on_open, asks, memory_mib, warnings })
+        }
         false => Err(problems),
     }
 }
@@ -166,17 +193,24 @@ fn check_names(manifest: &Manifest, id: &str, problems: &mut Vec<String>) {
     }
 }
 
-fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
-    let mut hooks = Vec::new();
+/// The hooks of filters and those of actors.
+fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> (Vec<Hook>, Vec<ActorHook>) {
+    let (mut hooks, mut actors) = (Vec::new(), Vec::new());
     for name in &manifest.hooks {
+        if let Some(hook) = actor::manifest::HOOKS.into_iter().find(|hook| hook.name() == name) {
+            match actors.contains(&hook) {
+                true => problems.push(format!("hook `{name}` is named twice")),
+                false => actors.push(hook),
+            }
+            continue;
+        }
         match HOOKS.into_iter().find(|hook| hook.name() == name) {
             Some(hook) if hooks.contains(&hook) => problems.push(format!("hook `{name}` is named twice")),
             Some(hook) => hooks.push(hook),
-            None if HOOKS_LATER.contains(&name.as_str()) => {
-                problems.push(format!("hook `{name}` is not served by this host yet"));
-            }
             None => {
-                let served = HOOKS.map(|hook| format!("`{}`", hook.name())).join(", ");
+                let actors = actor::manifest::HOOKS.map(|hook| hook.name());
+                let served: Vec<_> = HOOKS.iter().map(|hook| hook.name()).chain(actors).collect();
+                let served = served.join(", ");
                 problems.push(format!("there is no hook `{name}`; this host serves {served}"));
             }
         }
@@ -184,11 +218,9 @@ fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
     if manifest.hooks.is_empty() {
         problems.push("`hooks` is empty; name those that the component exports".to_owned());
     }
-    if !manifest.events.is_empty() {
-        problems.push("`events` are for the hook `bot`, which is not served by this host yet".to_owned());
-    }
     hooks.sort();
-    hooks
+    actors.sort();
+    (hooks, actors)
 }
 
 fn check_failure(manifest: &Manifest, hooks: &[Hook], problems: &mut Vec<String>) -> (OnFailure, OnOpen) {
@@ -292,14 +324,14 @@ mod tests {
             ("version = \"1.2.0\"", "version = \"a b\"", "version `a b`"),
             ("interface = \"0.1\"", "interface = \"0.2\"", "interface `0.2` is not served"),
             ("[\"moderation\"]", "[\"moderate\"]", "no hook `moderate`"),
-            ("[\"moderation\"]", "[\"moderation\", \"bot\"]", "hook `bot` is not served by this host yet"),
+            ("[\"moderation\"]", "[\"moderation\", \"bot\", \"bot\"]", "hook `bot` is named twice"),
             ("[\"moderation\"]", "[\"moderation\", \"moderation\"]", "named twice"),
             ("[\"moderation\"]", "[]", "`hooks` is empty"),
             ("[\"moderation\"]", "[\"normalise\"]", "test 1 asks the hook `moderation`"),
             (
                 "[limits]",
-                "[capabilities]\nkv = true\n[limits]",
-                "capability `kv` is not served by this host yet",
+                "[capabilities]\ntimer = true\n[limits]",
+                "capability `timer` is for the hook `bot`",
             ),
             ("[limits]", "[capabilities]\nroot = true\n[limits]", "no capability `root`"),
             ("priority = 100", "priority = 100\nevents = [\"mentioned\"]", "`events` are for the hook `bot`"),
@@ -315,12 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_nobody_asked_for_is_told_and_one_that_is_not_served_is_refused() {
-        let granted = |name: &str| check(GOOD, "wordfilter", &[name.into()], &Options::default());
-        let warnings = granted(grants::MEMBER_LIST).unwrap().warnings.join("\n");
-        assert!(warnings.contains("the grant `member-list` has no effect"), "{warnings}");
-        let found = granted("kv").unwrap_err().join("\n");
-        assert!(found.contains("grant `kv` is not served"), "{found}");
+    fn a_grant_that_nobody_asked_for_is_told() {
+        for grant in ["kv", grants::MEMBER_LIST] {
+            let checked = check(GOOD, "wordfilter", &[grant.into()], &Options::default()).unwrap();
+            let told = checked.warnings.join("\n");
+            assert!(told.contains(&format!("the grant `{grant}` has no effect")), "{told}");
+            assert!(!checked.grants.may(grant));
+        }
     }
 
     #[test]
@@ -328,10 +361,12 @@ mod tests {
         let with = |hooks: &str| {
             let text = GOOD.replace("[\"moderation\"]", hooks);
             let text = text.replace("[limits]", "[capabilities]\nmember-list = true\n[limits]");
-            check(&text, "wordfilter", &[grants::MEMBER_LIST.into()], &Options::default()).unwrap().warnings
+            check(&text, "wordfilter", &[grants::MEMBER_LIST.to_owned()], &Options::default()).unwrap()
         };
-        assert_eq!(with(r#"["moderation", "fan-out"]"#), Vec::<String>::new());
-        let warnings = with(r#"["moderation"]"#).join("\n");
+        let checked = with(r#"["moderation", "fan-out"]"#);
+        assert_eq!(checked.asks, [grants::MEMBER_LIST]);
+        assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
+        let warnings = with(r#"["moderation"]"#).warnings.join("\n");
         assert!(warnings.contains("is for the hook `fan-out`"), "{warnings}");
     }
 

@@ -87,6 +87,7 @@ pub struct Metrics {
     compile_seconds: Histogram,
     compile_failures: Counter,
     generation: Gauge,
+    pub(crate) actors: crate::actor::metrics::Metrics,
     /// Which label sets exist, so that those of versions that are gone can be dropped.
     known: Mutex<HashSet<Version>>,
 }
@@ -108,6 +109,7 @@ impl Default for Metrics {
             compile_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 14)),
             compile_failures: Counter::default(),
             generation: Gauge::default(),
+            actors: Default::default(),
             known: Mutex::default(),
         }
     }
@@ -134,6 +136,7 @@ impl Metrics {
         registry.register("waiting", "Calls that wait for an instance", self.waiting.clone());
         registry.register("compile_seconds", "Wall time of compilations", self.compile_seconds.clone());
         registry.register("compile_failures", "Compilations that failed", self.compile_failures.clone());
+        self.actors.register(registry);
         registry.register("generation", "Which set of plugins is live", self.generation.clone());
     }
 
@@ -182,6 +185,7 @@ impl Metrics {
 
     /// Drops what is counted for versions that can no longer serve.
     pub(crate) fn keep(&self, roster: &Roster) {
+        self.actors.keep(roster);
         let kept = |version: &Version| {
             roster.plugins.iter().any(|plugin| {
                 plugin.id == version.plugin

@@ -3,6 +3,7 @@
 //! Each field's documentation is the operator's documentation of the setting.
 //! It refuses to know where the values come from.
 
+use crate::actor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -105,6 +106,8 @@ pub struct Options {
     pub poison: Poison,
     /// The process that compiles components.
     pub compile: Compile,
+    /// Actors, whose budgets are their own.
+    pub actors: actor::options::Options,
 }
 
 /// When a hook of a version that fails is asked no more, and is tried again.
@@ -206,6 +209,7 @@ impl Default for Options {
             rollback: Rollback::default(),
             poison: Poison::default(),
             compile: Compile::default(),
+            actors: actor::options::Options::default(),
         }
     }
 }

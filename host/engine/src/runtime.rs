@@ -1,12 +1,11 @@
-//! How wasmtime is set up: the engine of filters, what is linked, and the clock that cuts long calls.
+//! How wasmtime is set up: the engines of filters and of actors, what is linked, and the clock that cuts long calls.
 //!
 //! Every limit of wasmtime that is off by default is set here or in [`crate::instance`].
 
 use crate::{
-    bindings::{log, rate},
+    actor::services,
     options::{Options, kib, mib},
     state::State,
-    wasi,
 };
 use std::{
     sync::{
@@ -16,10 +15,7 @@ use std::{
     thread::Thread,
     time::Duration,
 };
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    component::{HasSelf, Linker},
-};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 
 /// Core instances in one component; components made from JavaScript or Python have about a hundred.
 const CORE_INSTANCES_MAX: u32 = 128;
@@ -34,7 +30,7 @@ pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // Filters have no `async func`; without this a call is half a microsecond cheaper or more.
+        // Interface 0.1 has no `async func`; without this a call is half a microsecond cheaper or more.
         .concurrency_support(false)
         // The compiling process is one of the machine's many tasks, and may not start threads.
         .parallel_compilation(false)
@@ -44,7 +40,17 @@ pub(crate) fn config() -> Config {
 
 /// The engine in which filters run.
 pub(crate) fn engine(options: &Options) -> wasmtime::Result<Engine> {
-    let instances = options.instances_max.max(1);
+    pooling(options, options.instances_max, options.memory_mib_max)
+}
+
+/// The engine in which actors run: beside that of filters, so that neither can use up the other's instances. It has
+/// the same settings for code, so that both load what was compiled once.
+pub(crate) fn actors(options: &Options) -> wasmtime::Result<Engine> {
+    pooling(options, options.actors.instances_max, options.actors.memory_mib_max)
+}
+
+fn pooling(options: &Options, instances: u32, memory_mib_max: u32) -> wasmtime::Result<Engine> {
+    let instances = instances.max(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances.saturating_mul(16))
@@ -54,7 +60,7 @@ pub(crate) fn engine(options: &Options) -> wasmtime::Result<Engine> {
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_tables_per_component(TABLES_MAX)
-        .max_memory_size(mib(options.memory_mib_max))
+        .max_memory_size(mib(memory_mib_max))
         .table_elements(options.table_elements_max as usize);
     let mut config = config();
     config
@@ -64,12 +70,10 @@ pub(crate) fn engine(options: &Options) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// What every filter is linked to. What is not in here cannot be imported.
-pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+/// What every plugin is linked to, beside what it was granted. What is in neither cannot be imported.
+pub(crate) fn linker(engine: &Engine, waits: bool) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    wasi::link(&mut linker)?;
-    log::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    rate::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    services::link_always(&mut linker, waits)?;
     Ok(linker)
 }
 

@@ -4,8 +4,8 @@
 //! seat is shared: a change makes a new one of what stays and what is new.
 
 use crate::{
-    health::Health, instance::Failure, metrics::Meter, poison::Poison, pool::Pool, services::Private,
-    shadow::Shadow,
+    actor::Seated, health::Health, instance::Failure, metrics::Meter, poison::Poison, pool::Pool,
+    services::Private, shadow::Shadow,
 };
 use godwit_domain::{
     filter::{Decision, Hook, Place, Reason},
@@ -22,6 +22,8 @@ pub(crate) struct Seat {
     pub(crate) private: Arc<Private>,
     pub(crate) poison: Arc<Poison>,
     pub(crate) active: Version,
+    /// What its active version is as an actor, if it is one. A version beside it acts once it is active.
+    pub(crate) actor: Option<Arc<Seated>>,
     pub(crate) trial: Option<Trial>,
 }
 

@@ -3,7 +3,7 @@
 //! It owns the ring of log lines and the sliding counters, both bounded, and refuses to know who calls.
 //! Start with [`Private`]: what is one plugin's and no one else's.
 
-use crate::options::Options;
+use crate::{actor::copy::Copy, options::Options};
 use godwit_domain::{
     plugin::LogLine,
     time::{Clock, Ms},
@@ -14,7 +14,7 @@ use std::{
     collections::{VecDeque, hash_map::RandomState},
     hash::BuildHasher,
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// The longest window of a counter.
@@ -26,6 +26,10 @@ pub(crate) struct Private {
     clock: Arc<dyn Clock>,
     log: Arc<Mutex<Log>>,
     rate: Mutex<Rate>,
+    /// What filters see of its `kv`.
+    pub(crate) kv: Arc<Copy>,
+    /// The same for its actors.
+    actors: OnceLock<Arc<Private>>,
 }
 
 impl Private {
@@ -35,6 +39,8 @@ impl Private {
             clock,
             log: Arc::new(Mutex::new(Log::new(options))),
             rate: Mutex::new(Rate::new(options.rate_keys_max)),
+            kv: Arc::default(),
+            actors: OnceLock::new(),
         })
     }
 
@@ -45,7 +51,25 @@ impl Private {
             clock: self.clock.clone(),
             log: self.log.clone(),
             rate: Mutex::new(Rate::new(options.rate_keys_max)),
+            kv: self.kv.clone(),
+            actors: OnceLock::new(),
         })
+    }
+
+    /// The same plugin's for its actors: one log and one copy of its `kv`, and counters of their own, so that what
+    /// filters are shown cannot leak through them.
+    pub(crate) fn of_actors(&self, options: &Options) -> Arc<Self> {
+        let make = || {
+            Arc::new(Self {
+                id: self.id.clone(),
+                clock: self.clock.clone(),
+                log: self.log.clone(),
+                rate: Mutex::new(Rate::new(options.rate_keys_max)),
+                kv: self.kv.clone(),
+                actors: OnceLock::new(),
+            })
+        };
+        self.actors.get_or_init(make).clone()
     }
 
     /// Writes a line on behalf of `version`.

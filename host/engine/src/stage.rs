@@ -4,6 +4,7 @@
 //! instance. Nothing here changes what serves.
 
 use crate::{
+    actor::{self, grants::Grants},
     compile::{self, Compiler},
     component::{self, Outside},
     instance::{Blueprint, Instance},
@@ -16,14 +17,14 @@ use crate::{
     state::State,
 };
 use godwit_domain::{
-    filter::Hook,
+    actor::Served,
     plugin::{Digest, Error},
     time::Clock,
 };
 use std::sync::Arc;
 use wasmtime::{
     Engine,
-    component::{InstancePre, Linker},
+    component::{Component, InstancePre, Linker},
 };
 
 /// Where versions are made ready.
@@ -33,6 +34,7 @@ pub(crate) struct Stage {
     ticker: Arc<Ticker>,
     linker: Linker<State>,
     compiler: Compiler,
+    pub(crate) actors: actor::stage::Stage,
 }
 
 /// What is to be made ready.
@@ -60,6 +62,8 @@ pub(crate) struct Ready {
     config: String,
     pre: InstancePre<State>,
     lifecycle: bool,
+    /// The same as an actor, if it is one.
+    pub(crate) actor: Option<actor::stage::Ready>,
     options: Arc<Options>,
     ticker: Arc<Ticker>,
 }
@@ -71,8 +75,10 @@ impl Stage {
         engine: &Engine,
         ticker: Ticker,
         compiler: Compiler,
+        actors: actor::stage::Stage,
     ) -> wasmtime::Result<Self> {
-        Ok(Self { options, clock, ticker: Arc::new(ticker), linker: runtime::linker(engine)?, compiler })
+        let (ticker, linker) = (Arc::new(ticker), runtime::linker(engine, false)?);
+        Ok(Self { options, clock, ticker, linker, compiler, actors })
     }
 
     /// Checks all that can be checked from outside.
@@ -88,7 +94,9 @@ impl Stage {
                 return Err(Error::Refused(problems.collect()));
             }
         };
-        let mut problems = compare_hooks(&checked.hooks, &outside.hooks);
+        let mut problems =
+            compare_hooks(&component::names(&checked.hooks, &checked.actor.hooks), &outside.hook_names());
+        problems.extend(actor::grants::unasked(&outside.services, &checked.asks));
         problems
             .extend(manifest::check_config(&checked.manifest, config, options).err().into_iter().flatten());
         if !problems.is_empty() {
@@ -109,15 +117,33 @@ impl Stage {
 
     /// Compiles and links what was checked.
     pub(crate) async fn make(&self, candidate: &Candidate<'_>, looked: Looked) -> Result<Ready, Error> {
-        let Candidate { id, digest, component, config, .. } = *candidate;
+        let Candidate { id, digest, component: bytes, config, .. } = *candidate;
         let Looked { checked, outside, warnings } = looked;
-        let component = self.compiler.compile(digest, component).await.map_err(|error| match error {
+        let refused = |error: compile::Error| match error {
             compile::Error::Refused(problem) => Error::Refused(vec![problem]),
             compile::Error::Io(error) => Error::Conflict(format!("cannot compile: {error}")),
-        })?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+        };
+        let untyped = |error: wasmtime::Error| {
             Error::Refused(vec![format!("an import has other types than this host serves: {error:#}")])
-        })?;
+        };
+        let component = self.compiler.compile(digest, bytes).await.map_err(refused)?;
+        let grants = Arc::new(checked.grants.clone());
+        let pre = self.link(&component, &grants).map_err(untyped)?;
+        let actor = match checked.actor.hooks.is_empty() {
+            true => None,
+            false => {
+                let component =
+                    self.compiler.compile_for(self.actors.engine(), digest, bytes).await.map_err(refused)?;
+                let version = actor::stage::Version {
+                    checked: checked.actor.clone(),
+                    tests: checked.manifest.tests.actors.clone(),
+                    version: &checked.manifest.version,
+                    config,
+                    lifecycle: outside.lifecycle,
+                };
+                Some(self.actors.prepare(&component, grants, version).map_err(untyped)?)
+            }
+        };
         Ok(Ready {
             checked,
             warnings,
@@ -125,19 +151,40 @@ impl Stage {
             config: config.to_owned(),
             pre,
             lifecycle: outside.lifecycle,
+            actor,
             options: self.options.clone(),
             ticker: self.ticker.clone(),
         })
     }
 
-    /// Runs `init` and the manifest's tests in a throw-away instance, whose counters and log are its own.
-    pub(crate) async fn rehearse(&self, ready: &Ready) -> Result<(), Error> {
+    /// Links a component for filters: actors' services that were granted are there, and deny.
+    fn link(&self, component: &Component, grants: &Grants) -> wasmtime::Result<InstancePre<State>> {
+        let mut linker = self.linker.clone();
+        actor::services::link_granted(&mut linker, grants)?;
+        linker.instantiate_pre(component)
+    }
+
+    /// Runs `init` and the manifest's tests in throw-away instances, whose counters and log are their own. Returns
+    /// what it says it serves as an actor.
+    pub(crate) async fn rehearse(&self, ready: &Ready) -> Result<Option<Served>, Error> {
         let private = Private::new(&ready.id, &self.options, self.clock.clone());
         let blueprint = ready.blueprint(private.clone(), Arc::new(Meter::detached()));
         let mut problems = Vec::new();
-        match Instance::make(blueprint).await {
-            Err(failure) => problems.push(failure.why),
-            Ok(mut instance) => {
+        let mut served = None;
+        if let Some(actor) = &ready.actor {
+            match self.actors.rehearse(&ready.id, actor, private.clone()).await {
+                Ok(told) => served = Some(told),
+                Err(found) => problems.extend(found),
+            }
+        }
+        let made = match ready.checked.hooks.is_empty() {
+            true => None,
+            false => Some(Instance::make(blueprint).await),
+        };
+        match made {
+            None => {}
+            Some(Err(failure)) => problems.push(failure.why),
+            Some(Ok(mut instance)) => {
                 for (n, test) in ready.checked.manifest.tests.iter().enumerate() {
                     let (now, cpu_ms) = (self.clock.now(), self.options.call_cpu_ms);
                     if let Err(problem) = rehearsal::run(&mut instance, test, now, cpu_ms).await {
@@ -150,7 +197,7 @@ impl Stage {
             }
         }
         if problems.is_empty() {
-            return Ok(());
+            return Ok(served);
         }
         let lines = private.lines(0);
         let last = lines.iter().skip(lines.len().saturating_sub(5));
@@ -179,12 +226,14 @@ impl Ready {
 }
 
 /// What the manifest says it serves must be what the component exports.
-fn compare_hooks(named: &[Hook], exported: &[Hook]) -> Vec<String> {
-    let missing = named.iter().filter(|hook| !exported.contains(hook)).map(|hook| {
-        format!("the manifest names the hook `{}`, which the component does not export", hook.name())
-    });
-    let unnamed = exported.iter().filter(|hook| !named.contains(hook)).map(|hook| {
-        format!("the component exports the hook `{}`, which the manifest does not name", hook.name())
-    });
+fn compare_hooks(named: &[&str], exported: &[&str]) -> Vec<String> {
+    let missing = named
+        .iter()
+        .filter(|hook| !exported.contains(hook))
+        .map(|hook| format!("the manifest names the hook `{hook}`, which the component does not export"));
+    let unnamed = exported
+        .iter()
+        .filter(|hook| !named.contains(hook))
+        .map(|hook| format!("the component exports the hook `{hook}`, which the manifest does not name"));
     missing.chain(unnamed).collect()
 }

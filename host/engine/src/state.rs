@@ -1,6 +1,7 @@
 //! What the host keeps beside each instance: its limits, its budget, and whose it is.
 
 use crate::{
+    actor::running::Running,
     bindings::{log, rate, types},
     runtime::{MEMORIES_MAX, TABLES_MAX},
     services::Private,
@@ -17,6 +18,8 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     pub(crate) budget: Budget,
     pub(crate) memory: Memory,
+    /// The call of an actor that runs; none in filters, nor while an instance is made.
+    pub(crate) running: Option<Box<Running>>,
 }
 
 /// The CPU time of one call, counted in ticks of a millisecond.

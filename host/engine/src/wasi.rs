@@ -1,7 +1,8 @@
 //! WASI without effects: no files, environment, arguments or sockets; output goes to the plugin's log.
 //!
-//! Guests import it whether they use it or not, so it is always linked. Clocks follow the host's. Nothing waits:
-//! every pollable is ready at once, because a filter that sleeps holds up a message.
+//! Guests import it whether they use it or not, so it is always linked. Clocks follow the host's. In filters nothing
+//! waits: every pollable is ready at once, because a filter that sleeps holds up a message. An actor that sleeps holds
+//! up itself, within its wall-clock time.
 
 use crate::{services::Private, state::State};
 use parking_lot::Mutex;
@@ -29,9 +30,12 @@ const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// Output that a guest may hand over at once.
 const WRITE_BYTES_MAX: usize = 4 << 10;
 
-/// Links WASI.
-pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+/// Links WASI, with pollables that are waited for or not.
+pub(crate) fn link(linker: &mut Linker<State>, waits: bool) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    if waits {
+        return Ok(());
+    }
     linker.allow_shadowing(true);
     let mut poll = linker.instance(POLL)?;
     poll.func_wrap("[method]pollable.ready", |_, (_,): (Resource<DynPollable>,)| Ok((true,)))?;

@@ -105,6 +105,9 @@ async fn what_is_wrong_with_a_request_is_told_with_its_field() {
         ("POST", "/admin/v1/plugins/unknown/rollback".into(), "", 404, "not_found", None),
         ("POST", "/admin/v1/plugins/good/rollback".into(), "", 409, "conflict", None),
         ("GET", "/admin/v1/plugins/unknown/logs".into(), "", 404, "not_found", None),
+        ("GET", "/admin/v1/plugins/unknown/secrets".into(), "", 404, "not_found", None),
+        ("PUT", "/admin/v1/plugins/unknown/secrets/a".into(), "{\"value\": \"b\"}", 404, "not_found", None),
+        ("DELETE", "/admin/v1/plugins/unknown/secrets/a".into(), "", 404, "not_found", None),
         ("GET", "/admin/v1/plugins/good/logs?after=x".into(), "", 400, "invalid", Some("after")),
         ("GET", "/admin/v1/plugins/good/logs?after=-1".into(), "", 400, "invalid", Some("after")),
         ("PUT", "/admin/v1/plugins/good?dry_run=maybe".into(), "", 400, "invalid", Some("dry_run")),
@@ -181,6 +184,8 @@ async fn what_is_not_served_is_told_from_what_is_served_otherwise() {
         ("PUT", "/admin/v1/components", 405, Some("GET, POST")),
         ("GET", "/admin/v1/components/77", 405, Some("DELETE")),
         ("POST", "/admin/v1/plugins/good/vanish", 404, None),
+        ("PUT", "/admin/v1/plugins/good/secrets", 405, Some("GET")),
+        ("GET", "/admin/v1/plugins/good/secrets/a", 405, Some("PUT, DELETE")),
         ("PUT", "/admin/v1/conversations/1/messages/1/trace", 405, Some("GET")),
         ("POST", "/health/live", 405, Some("GET")),
         ("DELETE", "/health/ready", 405, Some("GET")),
@@ -216,6 +221,18 @@ async fn plugins_are_listed_shown_and_removed_and_their_logs_read() {
         let logs = house.administer("GET", &format!("/admin/v1/plugins/good/logs{query}"), "").await.json();
         assert_eq!(logs["lines"].as_array().unwrap().len(), lines, "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_secret_goes_in_and_only_its_name_comes_out() {
+    let house = House::new().await;
+    let path = "/admin/v1/plugins/good/secrets";
+    let set = house.administer("PUT", &format!("{path}/token"), "{\"value\": \"very secret\"}").await;
+    assert_eq!((set.status, set.body.len()), (204, 0));
+    assert_eq!(house.administer("DELETE", &format!("{path}/old"), "").await.status, 204);
+    assert_eq!(house.administer("GET", path, "").await.json(), json!({ "secrets": ["token"] }));
+    let asked = house.plugins.secrets.lock().unwrap().clone();
+    assert_eq!(asked, [("token".to_owned(), Some("very secret".to_owned())), ("old".to_owned(), None)]);
 }
 
 /// A form of these parts.

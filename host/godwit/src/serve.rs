@@ -17,7 +17,7 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{notification::Undelivered, plugin, tables::Conversations, time::Clock};
+use godwit_domain::{kept, notification::Undelivered, plugin, tables::Conversations, time::Clock};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -118,8 +118,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         args: vec!["compile-component".into()],
     };
     let cache = data.join("compiled");
+    let kept = godwit_engine::Kept { kv: Arc::new(kept::NoRows), secrets: tables.clone() };
     let engine =
-        Engine::open(settings.plugins.clone(), tables.clone(), clock.clone(), &cache, compiler).await?;
+        Engine::open(settings.plugins.clone(), tables.clone(), clock.clone(), &cache, compiler, kept).await?;
     engine.metrics().register(&mut registry);
 
     let sessions = Arc::new(Sessions::default());

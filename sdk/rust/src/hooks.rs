@@ -6,7 +6,7 @@
 
 use crate::{
     bindings::{delivery, fan_out, lifecycle, moderation, normalise},
-    state::Instance,
+    instance::Instance,
     types::{
         Attention, Audience, Content, Facts, Message, Reason, Recipient, Rewrite, Scene, Subject, Verdict,
     },

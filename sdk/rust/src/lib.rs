@@ -61,20 +61,25 @@
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod actors;
 mod hooks;
+mod instance;
 mod services;
-mod state;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod types;
 
+pub use actors::{Bot, Command, Inbound, Notifier, bot, command, inbound, notifier};
 pub use hooks::{Delivery, FanOut, Lifecycle, Moderation, Normalise};
-pub use services::{log, rate};
-pub use state::Instance;
+pub use instance::Instance;
+pub use services::{
+    acting::{chat, http, kv, secret, state, timer, zone},
+    log, rate,
+};
 pub use types::{
     Attachment, Attention, Audience, Content, ContentKind, Conversation, ConversationKind, Counts, Edit,
-    Facts, Id, Level, Live, Message, Ms, NoConfig, Notified, Reason, Recipient, Rewrite, Role, Scene,
-    SenderActivity, Subject, User, Verdict,
+    Facts, Fault, Id, Level, Live, Message, Ms, NoConfig, Notified, Reason, Recipient, Rewrite, Role, Scene,
+    SenderActivity, ServiceError, Subject, User, Verdict,
 };
 
 /// What the macros expand to; nothing here is promised.
@@ -82,7 +87,7 @@ pub use types::{
 pub mod __private {
     pub use crate::{
         hooks::{Build, Served, build},
-        state::Slot,
+        instance::Slot,
     };
 }
 

@@ -3,6 +3,8 @@
 //! It owns the choice between the host's functions, inside a component, and the stand-ins of [`crate::testing`],
 //! everywhere else; it keeps nothing itself. Start with [`log`] and [`rate`].
 
+pub mod acting;
+
 /// Lines for the operator, shown by `godwit plugin logs`.
 ///
 /// What a plugin prints, and the message of a panic with its file and line, goes there too.

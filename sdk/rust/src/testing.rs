@@ -26,6 +26,13 @@
 //! assert_eq!(filter.review(&testing::scene(), testing::message("hello")), Verdict::Allow);
 //! ```
 
+pub(crate) mod host;
+
+pub use host::{
+    Effect, add_member, add_message, add_user, answer_http, event, row, said, sent, set_row, set_secret,
+    set_zone, take_effects, transaction,
+};
+
 use crate::{
     hooks::{Lifecycle, build},
     types::{
@@ -120,11 +127,11 @@ pub fn message(body: impl Into<String>) -> Subject {
 
 /// An edit to be reviewed, of a message of the [`scene`]'s sender.
 pub fn edit(original: impl Into<String>, body: impl Into<String>) -> Subject {
-    Subject::Edit(Edit { original: sent(original), content: Content::text(body) })
+    Subject::Edit(Edit { original: stored(original), content: Content::text(body) })
 }
 
 /// A message that has its number, of the [`scene`]'s sender, for the hooks that come after it.
-pub fn sent(body: impl Into<String>) -> Message {
+pub fn stored(body: impl Into<String>) -> Message {
     Message {
         conversation: Id::from_u128(1),
         seq: 1,

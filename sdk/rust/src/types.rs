@@ -3,7 +3,10 @@
 //! The types are those of `wit/0.1`, as they cross the boundary, with the conveniences that Rust expects: no copy and
 //! no second set of names. It refuses to know what a plugin does with them. Start with [`Scene`] and [`Subject`].
 
-use crate::bindings::{delivery, fan_out, moderation, normalise, services};
+use crate::{
+    bindings::{delivery, fan_out, moderation, normalise, services},
+    http::HttpError,
+};
 use serde::Deserialize;
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -13,6 +16,7 @@ pub use fan_out::exports::godwit::plugin::fan_out::{Audience, Facts, Live, Notif
 pub use moderation::exports::godwit::plugin::moderation::{Edit, Subject, Verdict};
 pub use normalise::exports::godwit::plugin::normalise::Rewrite;
 pub use services::godwit::plugin::{
+    errors::{Fault, ServiceError},
     log::Level,
     types::{
         Attachment, Content, ContentKind, Conversation, ConversationKind, Counts, Id, Message, Ms, Reason,
@@ -66,6 +70,42 @@ impl Reason {
     /// characters).
     pub fn new(code: impl Into<String>, text: impl Into<String>) -> Self {
         Self { code: code.into(), text: text.into() }
+    }
+}
+
+impl Fault {
+    /// To be asked again, later and later, for up to a day.
+    pub fn retry(why: impl Into<String>) -> Self {
+        Self::Retry(why.into())
+    }
+
+    /// Not to be asked again.
+    pub fn drop(why: impl Into<String>) -> Self {
+        Self::Drop(why.into())
+    }
+}
+
+/// What the host cannot do now is worth another try; what it refuses is not.
+impl From<ServiceError> for Fault {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Unavailable(why) => Self::Retry(why),
+            ServiceError::Denied(why) => Self::Drop(format!("denied: {why}")),
+            ServiceError::Invalid(why) => Self::Drop(format!("invalid: {why}")),
+            ServiceError::NotFound => Self::Drop("not found".to_owned()),
+            ServiceError::Encrypted => Self::Drop("encrypted".to_owned()),
+        }
+    }
+}
+
+/// What another server may answer next time is worth another try; what is refused is not.
+impl From<HttpError> for Fault {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Connection(why) | HttpError::Busy(why) | HttpError::Address(why) => Self::Retry(why),
+            HttpError::Timeout => Self::Retry("timeout".to_owned()),
+            HttpError::Denied(why) | HttpError::Invalid(why) | HttpError::TooLarge(why) => Self::Drop(why),
+        }
     }
 }
 

@@ -94,7 +94,7 @@ fn an_edit_and_a_name_are_reviewed_like_a_message() {
 fn an_audience_is_named_or_left_to_others() {
     let polite: Polite = testing::init(CONFIG).unwrap();
     let ids = [7, 8, 9].map(Id::from_u128);
-    let choose = |body: &str| polite.choose(&testing::scene(), &testing::sent(body), &testing::facts(&ids));
+    let choose = |body: &str| polite.choose(&testing::scene(), &testing::stored(body), &testing::facts(&ids));
     assert_eq!(choose("Please: come"), None);
     let only = vec![ids[0]];
     let expected = Audience { live: Live::Only(only.clone()), notified: Notified::Only(only) };
@@ -109,7 +109,7 @@ fn each_recipient_is_answered_in_order() {
     let polite: Polite = testing::init(CONFIG).unwrap();
     let ada = testing::recipient(Id::from_u128(7), "ada");
     let ben = Recipient { active: true, role: Role::Admin, ..testing::recipient(Id::from_u128(8), "ben") };
-    let decided = polite.decide(&testing::scene(), &testing::sent("hi"), &[ada, ben]);
+    let decided = polite.decide(&testing::scene(), &testing::stored("hi"), &[ada, ben]);
     assert_eq!(decided, [Attention::NotifyLater(testing::START), Attention::Normal]);
 }
 

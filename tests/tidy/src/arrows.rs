@@ -31,7 +31,7 @@ const HOST: [(&str, &[&str]); 7] = [
 const FENCED: [(&str, &[&str]); 5] = [
     ("wasmtime", &["godwit-engine"]),
     ("redb", &["godwit-storage"]),
-    ("hyper", &["godwit-gateway", "godwit"]),
+    ("hyper", &["godwit-engine", "godwit-gateway", "godwit"]),
     ("tokio-tungstenite", &["godwit-gateway", "godwit"]),
     ("tokio", &["godwit-storage", "godwit-engine", "godwit-core", "godwit-gateway", "godwit"]),
 ];

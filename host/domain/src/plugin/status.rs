@@ -2,7 +2,6 @@
 
 use super::{OnFailure, OnOpen, Quarantine, Reverted, Scope};
 use crate::{
-    filter::Hook,
     id::{ConversationId, Generation},
     time::Ms,
 };
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Something that a version wants and was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Capability {
-    /// Its name, with what it is for after a colon where the manifest says that: `http:https://api.example.com`.
+    /// Its name, with what it is for after a `=` where the manifest says that: `http=https://api.example.com`.
     pub capability: String,
     /// The import that needs it, where the component has one.
     pub import: Option<String>,
@@ -121,8 +120,8 @@ pub struct Uploaded {
     pub digest: String,
     /// Bytes.
     pub size: u64,
-    /// Hooks that it exports.
-    pub hooks: Vec<Hook>,
+    /// Hooks that it exports, by name: those of filters, then those of actors.
+    pub hooks: Vec<String>,
     /// What it imports.
     pub imports: Vec<String>,
 }
@@ -273,8 +272,8 @@ pub struct Status {
     pub health: Health,
     /// Why not, where it does not.
     pub why: Option<String>,
-    /// Hooks that it serves.
-    pub hooks: Vec<Hook>,
+    /// Hooks that it serves, by name: those of filters, then those of actors.
+    pub hooks: Vec<String>,
     /// Lower runs first.
     pub priority: i32,
     /// What becomes of a message that its moderation could not judge.

@@ -24,8 +24,8 @@ impl Live {
             self.tables.drop_upload(other).await?;
             self.tables.drop_component(other).await?;
         }
-        let (hooks, imports) = (outside.hooks, outside.imports);
-        Ok(Uploaded { digest: digest.to_string(), size, hooks, imports })
+        let hooks = outside.hook_names().into_iter().map(str::to_owned).collect();
+        Ok(Uploaded { digest: digest.to_string(), size, hooks, imports: outside.imports })
     }
 
     pub(crate) async fn uploads(&self) -> Result<Vec<Upload>, Error> {

@@ -2,12 +2,15 @@
 
 use super::{Live, PLUGINS_MAX, find};
 use crate::{
-    grants,
+    actor, grants,
     stage::{Candidate, Looked},
 };
-use godwit_domain::plugin::{
-    self, Begin, Capability, Component, Delta, Diff, Digest, Error, Install, Installation, Installed,
-    Release, Roster, State, Trial,
+use godwit_domain::{
+    actor::Served,
+    plugin::{
+        self, Begin, Capability, Component, Delta, Diff, Digest, Error, Install, Installation, Installed,
+        Release, Roster, State, Trial,
+    },
 };
 use sha2::{Digest as _, Sha256};
 
@@ -31,17 +34,18 @@ impl Live {
         };
         let mut looked = self.stage.check(&candidate)?;
         let mut warnings = std::mem::take(&mut looked.warnings);
-        let release = self.release(&candidate, &looked);
+        let mut release = self.release(&candidate, &looked);
         let missing = grants::missing(&release.asks, &release.grants, &release.imports);
         let state = begin(to, &missing, present)?;
+        let (version, difference) = (release.version.clone(), diff(active, &release));
         let installed = |generation, warnings| Installed {
             id: id.clone(),
-            version: release.version.clone(),
+            version: version.clone(),
             digest: digest.to_string(),
             generation,
             state,
             missing: missing.clone(),
-            diff: diff(active, &release),
+            diff: difference.clone(),
             warnings,
         };
 
@@ -60,7 +64,7 @@ impl Live {
             State::Pending => None,
             _ => {
                 let ready = self.stage.make(&candidate, looked).await?;
-                self.stage.rehearse(&ready).await?;
+                release.actor = self.stage.rehearse(&ready).await?;
                 Some(ready)
             }
         };
@@ -80,6 +84,9 @@ impl Live {
                 "version `{}`, which was beside the active one, is dropped",
                 waits.release.version
             ));
+        }
+        if release.actor.is_some() && matches!(state, State::Shadow | State::Canary) {
+            warnings.push("its hooks of actors are not called before it is active".to_owned());
         }
         if dry_run {
             return Ok(installed(roster.generation, warnings));
@@ -107,6 +114,9 @@ impl Live {
 
     fn release(&self, candidate: &Candidate<'_>, looked: &Looked) -> Release {
         let Looked { checked, outside, .. } = looked;
+        // Its commands and kinds it tells when it is rehearsed.
+        let actor::manifest::Checked { hooks, events, .. } = checked.actor.clone();
+        let actor = Served { hooks, events, ..Served::default() };
         Release {
             version: checked.manifest.version.clone(),
             digest: candidate.digest,
@@ -114,6 +124,7 @@ impl Live {
             config: candidate.config.to_owned(),
             grants: grants::granted(&checked.asks, candidate.grants),
             hooks: checked.hooks.clone(),
+            actor: (!checked.actor.hooks.is_empty()).then_some(actor),
             priority: checked.manifest.priority,
             on_failure: checked.on_failure,
             on_open: checked.on_open,
@@ -243,14 +254,12 @@ fn alike(one: &Release, other: &Release) -> bool {
 
 /// How a version differs from the active one.
 pub(super) fn diff(active: Option<&Release>, release: &Release) -> Diff {
-    let names =
-        |release: &Release| release.hooks.iter().map(|hook| hook.name().to_owned()).collect::<Vec<_>>();
     let none = Vec::new();
     let before = |of: fn(&Release) -> &Vec<String>| active.map_or(&none, of);
     Diff {
         from: active.map(|active| active.version.clone()),
         to: release.version.clone(),
-        hooks: Delta::between(&active.map(names).unwrap_or_default(), &names(release)),
+        hooks: Delta::between(&active.map(Release::hook_names).unwrap_or_default(), &release.hook_names()),
         imports: Delta::between(before(|release| &release.imports), &release.imports),
         asks: Delta::between(before(|release| &release.asks), &release.asks),
         grants: Delta::between(before(|release| &release.grants), &release.grants),

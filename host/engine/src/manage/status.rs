@@ -38,7 +38,7 @@ impl Live {
             digest: active.digest.to_string(),
             health,
             why,
-            hooks: active.hooks.clone(),
+            hooks: active.hook_names(),
             priority: seat.priority(),
             on_failure: policy.on_failure.unwrap_or(active.on_failure),
             on_open: policy.on_open.unwrap_or(active.on_open),

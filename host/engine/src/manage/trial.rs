@@ -45,7 +45,7 @@ impl Live {
                     return Err(Error::Refused(problems));
                 }
                 let made = self.prepare(id, &release).await?;
-                self.stage.rehearse(&made).await?;
+                release.actor = self.stage.rehearse(&made).await?;
                 let difference = diff(Some(&plugin.active), &release);
                 plugin.swap(release, self.clock.now());
                 let told = Installed { warnings: made.warnings.clone(), ..installed(plugin, difference) };

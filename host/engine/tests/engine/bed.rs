@@ -1,5 +1,6 @@
 //! What the engine's tests share: an engine on tables in memory, and the fixture plugin with a configuration.
 
+use crate::desk::Store;
 use async_trait::async_trait;
 use godwit_domain::{
     conversation::{Kind, Role},
@@ -14,7 +15,7 @@ use godwit_domain::{
     user::User,
     waist,
 };
-use godwit_engine::{Engine, Options, Program};
+use godwit_engine::{Engine, Kept, Options, Program};
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -140,6 +141,7 @@ impl Clock for Hands {
 pub struct Bed {
     pub engine: Arc<Engine>,
     pub tables: Arc<Memory>,
+    pub store: Arc<Store>,
     pub folder: Arc<tempfile::TempDir>,
     pub options: Options,
     pub clock: Arc<Hands>,
@@ -149,7 +151,7 @@ impl Bed {
     pub async fn new(options: Options) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let clock = Arc::new(Hands(AtomicU64::new(1_700_000_000_000)));
-        Self::on(options, Arc::new(Memory::default()), folder, clock).await
+        Self::on(options, Arc::new(Memory::default()), folder, clock, Arc::default()).await
     }
 
     pub async fn on(
@@ -157,19 +159,21 @@ impl Bed {
         tables: Arc<Memory>,
         folder: Arc<tempfile::TempDir>,
         clock: Arc<Hands>,
+        store: Arc<Store>,
     ) -> Self {
         let compiler = Program { path: env!("CARGO_BIN_EXE_compile-component").into(), args: Vec::new() };
         let cache = folder.path().join("cache");
+        let kept = Kept { kv: store.clone(), secrets: store.clone() };
         let engine =
-            Engine::open(options.clone(), tables.clone(), clock.clone(), &cache, compiler).await.unwrap();
-        Self { engine, tables, folder, options, clock }
+            Engine::open(options.clone(), tables.clone(), clock.clone(), &cache, compiler, kept).await;
+        Self { engine: engine.unwrap(), tables, store, folder, options, clock }
     }
 
     /// The same host after a restart.
     pub async fn restarted(self) -> Self {
-        let Self { engine, tables, folder, options, clock } = self;
+        let Self { engine, tables, store, folder, options, clock } = self;
         drop(engine);
-        Self::on(options, tables, folder, clock).await
+        Self::on(options, tables, folder, clock, store).await
     }
 
     /// Compiled components on disk.

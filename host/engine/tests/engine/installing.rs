@@ -37,7 +37,7 @@ async fn a_component_that_cannot_serve_is_refused_with_what_would_satisfy_the_ho
     for (wat, expected) in [
         (wrong_types, "export `godwit:plugin/moderation@0.1.0` has other types"),
         (wrong_import, "other types"),
-        (undeclared, "import `godwit:plugin/kv@0.1.0` needs the capability kv"),
+        (undeclared, "import `godwit:plugin/kv@0.1.0` needs the capability `kv`"),
         (moderation("(instance $hook)"), "review"),
         ("(component)".to_owned(), "exports no hook"),
         ("(module)".to_owned(), "a core module"),

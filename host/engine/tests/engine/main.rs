@@ -4,11 +4,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod actor_limits;
+mod actors;
 mod bad;
 mod bed;
 mod compiling;
 mod delivering;
 mod failing;
+mod desk;
 mod installing;
 mod judging;
 mod operating;

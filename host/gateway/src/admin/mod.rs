@@ -25,6 +25,9 @@
 //! GET    /admin/v1/components                                                       200 {components: […]}
 //! POST   /admin/v1/components                     the component                     201 {digest, size, hooks, imports}
 //! DELETE /admin/v1/components/{digest}                                              204
+//! GET    /admin/v1/plugins/{id}/secrets                                             200 {secrets: [name, …]}
+//! PUT    /admin/v1/plugins/{id}/secrets/{name}    {value}                           204
+//! DELETE /admin/v1/plugins/{id}/secrets/{name}                                      204
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
 //! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
@@ -41,6 +44,7 @@ mod components;
 mod held;
 mod operate;
 mod plugins;
+mod secrets;
 mod trace;
 mod users;
 
@@ -179,6 +183,15 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
             only(Method::DELETE, "DELETE")?;
             components::discard(gateway, digest).await
         }
+        ["admin", "v1", "plugins", id, "secrets"] => {
+            only(Method::GET, "GET")?;
+            secrets::list(gateway, id).await
+        }
+        ["admin", "v1", "plugins", id, "secrets", name] => match *request.method() {
+            Method::PUT => secrets::set(gateway, request, id, name).await,
+            Method::DELETE => secrets::remove(gateway, id, name).await,
+            _ => Err(Failure::method("PUT, DELETE")),
+        },
         ["admin", "v1", "conversations", id, "messages", seq, "trace"] => {
             only(Method::GET, "GET")?;
             trace::show(gateway, id, seq).await

@@ -93,6 +93,7 @@ pub struct Shelf {
     pub asked: Mutex<Vec<Install>>,
     /// What was decided about `good`, and by mistake about others.
     pub decided: Mutex<Vec<String>>,
+    pub secrets: Mutex<Vec<(String, Option<String>)>>,
 }
 
 fn good() -> Installed {
@@ -174,6 +175,16 @@ impl Manager for Shelf {
 
     async fn remove(&self, id: &str) -> Result<Generation, plugin::Error> {
         known(id, Generation(4))
+    }
+
+    async fn secrets(&self, id: &str) -> Result<Vec<String>, plugin::Error> {
+        known(id, vec!["token".into()])
+    }
+
+    async fn set_secret(&self, id: &str, name: &str, value: Option<String>) -> Result<(), plugin::Error> {
+        known(id, ())?;
+        self.secrets.lock().unwrap().push((name.into(), value));
+        Ok(())
     }
 
     async fn logs(&self, id: &str, after: u64) -> Result<Vec<LogLine>, plugin::Error> {

@@ -40,8 +40,10 @@ mod tests {
 
     /// Bounds inside the host, where whoever comes waits for room, and inside a sandbox: nobody meets them at an
     /// interface.
-    const OWN: [&str; 11] = [
+    const OWN: [&str; 13] = [
         "auth.hashes_at_once_max",
+        "plugins.actors.instances_max",
+        "plugins.actors.plugin_mib_max",
         "plugins.handles_max",
         "plugins.instances_max",
         "plugins.table_elements_max",

@@ -4,6 +4,7 @@
 //! judged by the host alone; nothing is checked twice here. Start with [`run`].
 
 pub mod package;
+mod secrets;
 mod show;
 
 use crate::{
@@ -178,6 +179,11 @@ enum Action {
     },
     /// Remove a plugin.
     Remove(Which),
+    /// Set, list or remove what a plugin is entrusted with.
+    Secret {
+        #[command(subcommand)]
+        action: secrets::Action,
+    },
     /// Show what a plugin wrote.
     Logs {
         /// Which plugin.
@@ -348,6 +354,7 @@ async fn act(client: &Client, action: Action, json: bool) -> anyhow::Result<()> 
             let reply: Value = client.call(Method::DELETE, &path, Body::Empty).await?;
             print(&reply, json, |_| format!("{id} is removed; messages are decided without it.\n"))
         }
+        Action::Secret { action } => secrets::act(client, action, json).await,
         Action::Logs { id, follow } => logs(client, segment(&id)?, follow, json).await,
     }
 }

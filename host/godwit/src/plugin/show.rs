@@ -100,13 +100,12 @@ pub fn table(plugins: &[Status]) -> String {
     }
     let rows = plugins.iter().map(|plugin| {
         let sum = |of: fn(&HookStatus) -> u64| plugin.calls.iter().map(of).sum::<u64>();
-        let hooks: Vec<_> = plugin.hooks.iter().map(|hook| hook.name()).collect();
         [
             plugin.id.clone(),
             plugin.version.clone() + if plugin.pinned { " (pinned)" } else { "" },
             state(plugin),
             plugin.priority.to_string(),
-            or_dash(hooks.join(", ")),
+            or_dash(plugin.hooks.join(", ")),
             if plugin.scope.is_everything() { "all".to_owned() } else { "some".to_owned() },
             sum(|hook| hook.calls).to_string(),
             sum(|hook| hook.traps + hook.deadlines).to_string(),
@@ -280,8 +279,7 @@ fn compared(comparison: &Comparison) -> String {
 
 /// What was found in a component that was staged.
 pub fn uploaded(uploaded: &Uploaded) -> String {
-    let hooks: Vec<_> = uploaded.hooks.iter().map(|hook| hook.name()).collect();
-    let Uploaded { digest, size, .. } = uploaded;
+    let Uploaded { digest, size, hooks, .. } = uploaded;
     format!(
         "{digest} is staged: {size} bytes, hooks {}; install it with --digest {digest}\n",
         or_dash(hooks.join(", "))
@@ -353,7 +351,6 @@ pub fn time(Ms(ms): Ms) -> String {
 mod tests {
     use super::*;
     use godwit_domain::{
-        filter::Hook,
         id::Generation,
         plugin::{Capability, Pair, Quarantine, Reverted},
     };
@@ -363,7 +360,7 @@ mod tests {
             id: id.to_owned(),
             version: "1.2.0".to_owned(),
             digest: "ab".repeat(32),
-            hooks: vec![Hook::Normalise, Hook::Moderation],
+            hooks: vec!["normalise".to_owned(), "moderation".to_owned(), "bot".to_owned()],
             priority: 100,
             installed_at: Ms(1_700_000_000_000),
             calls: vec![HookStatus {
@@ -413,7 +410,7 @@ mod tests {
         let cells = |line: &str| -> Vec<String> {
             line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
         };
-        let (name, hooks, at) = ("wordfilter", "normalise, moderation", "2023-11-14T22:13:20Z");
+        let (name, hooks, at) = ("wordfilter", "normalise, moderation, bot", "2023-11-14T22:13:20Z");
         let expected =
             [name, "1.2.0", "serving", "100", hooks, "all", "7", "2", "1.3.0 canary 10 %", "-", at];
         assert_eq!(cells(lines[1]), expected);

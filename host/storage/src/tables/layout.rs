@@ -99,14 +99,19 @@ pub(super) fn component(digest: Digest) -> Partition {
     partition(Space::State, &[b"p", b"component", &digest.0])
 }
 
-/// The components that were uploaded.
+/// The components that were uploaded. The dot keeps it apart from partitions that begin with a plugin's id.
 pub(super) fn uploads() -> Partition {
-    partition(Space::State, &[b"p", b"uploads"])
+    partition(Space::State, &[b"p", b".uploads"])
 }
 
 /// The bodies that a plugin is not shown.
 pub(super) fn poison(plugin: &str) -> Partition {
-    partition(Space::State, &[b"p", b"poison", plugin.as_bytes()])
+    partition(Space::State, &[b"p", b".poison", plugin.as_bytes()])
+}
+
+/// The secrets of a plugin.
+pub(super) fn secrets(plugin: &str) -> Partition {
+    partition(Space::State, &[b"p", plugin.as_bytes(), b"s"])
 }
 
 /// A login.
@@ -365,6 +370,16 @@ pub(super) const CHANGE_BOUND: &[u8] = b"b";
 /// The composition of a generation.
 pub(super) fn composition(generation: Generation) -> Bytes {
     [b"g", &generation.0.to_be_bytes()[..]].concat().into()
+}
+
+/// A secret.
+pub(super) fn secret(name: &str) -> Bytes {
+    [b"n", name.as_bytes()].concat().into()
+}
+
+/// The name of a key that [`secret`] made.
+pub(super) fn split_secret(key: &[u8]) -> Option<String> {
+    String::from_utf8(key.strip_prefix(b"n")?.to_vec()).ok()
 }
 
 /// How long a component is; sorts before its parts.

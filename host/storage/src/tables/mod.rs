@@ -23,6 +23,7 @@ mod reactions;
 mod record;
 mod revised;
 mod revisions;
+mod secrets;
 
 use bytes::Bytes;
 use godwit_domain::{

@@ -13,6 +13,7 @@ use godwit_domain::{
     filter::{Decision, Hook, Step, Verdict},
     held::{Settled, Why},
     id::{ConversationId, Generation, LoginId, Seq},
+    kept::Secrets,
     message::{Attachment, Content, Message},
     plugin::{
         Candidate, Digest, Installation, OnFailure, OnOpen, Poisoned, Policy, Quarantine, Release, Reverted,
@@ -124,6 +125,7 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         config: "{}".into(),
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
+        actor: None,
         priority: -3,
         on_failure: OnFailure::Hold,
         on_open: OnOpen::Allow,
@@ -163,6 +165,7 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         until: NOW.plus(60_000),
     };
     tables.put_poisoned("wordfilter", &poisoned).await.unwrap();
+    tables.put_secret("wordfilter", "token", "secret").await.unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use crate::common::{House, Lying, NOW, Stopping};
 use godwit_domain::{
     filter::Hook,
     id::Generation,
+    kept::Secrets,
     plugin::{Digest, Installation, OnFailure, OnOpen, Poisoned, Release, Roster},
     tables::{Plugins, Written},
     waist::Error,
@@ -17,6 +18,7 @@ fn roster(generation: u64, ids: &[&str]) -> Roster {
         config: r#"{"words": ["sea"]}"#.into(),
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
+        actor: None,
         priority: -3,
         on_failure: OnFailure::Reject,
         on_open: OnOpen::Allow,
@@ -154,4 +156,27 @@ async fn what_a_plugin_is_not_shown_is_its_own_and_ends_in_time() {
     let hashes: Vec<_> = all.into_iter().map(|poisoned| poisoned.hash).collect();
     tables.drop_poisoned("a", &hashes).await.unwrap();
     assert_eq!(tables.poisoned("a").await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn secrets_are_set_replaced_listed_and_forgotten_for_each_plugin_apart() {
+    let house = House::new();
+    let tables = &house.tables;
+    assert_eq!(tables.secret("a", "token").await, Ok(None));
+    tables.put_secret("a", "token", "one").await.unwrap();
+    tables.put_secret("a", "token", "two").await.unwrap();
+    tables.put_secret("a", "key", "three").await.unwrap();
+    tables.put_secret("as", "token", "other").await.unwrap();
+    assert_eq!(tables.secret("a", "token").await, Ok(Some("two".into())));
+    assert_eq!(tables.secret("as", "token").await, Ok(Some("other".into())));
+    assert_eq!(tables.secret_names("a").await, Ok(vec!["key".into(), "token".into()]));
+    assert_eq!(tables.drop_secret("a", "token").await, Ok(true));
+    assert_eq!(tables.drop_secret("a", "token").await, Ok(false));
+    assert_eq!(tables.secret_names("a").await, Ok(vec!["key".into()]));
+    assert_eq!(tables.secret_names("as").await, Ok(vec!["token".into()]));
+    // More than one page of names, which the engine never lets be.
+    for n in 0..600 {
+        tables.put_secret("many", &format!("n{n:03}"), "x").await.unwrap();
+    }
+    assert_eq!(tables.secret_names("many").await.map(|names| names.len()), Ok(600));
 }

@@ -36,10 +36,13 @@ use uuid::Uuid;
 /// How many cases run at once; each has a server of its own.
 const CASES_AT_ONCE: usize = 4;
 const CHEAP: &str = "[auth]\nhash_memory_kib = 64\nhash_passes = 1\n";
+const ACTORS: &str = "host/engine/tests/engine/actors.rs";
+const ACTOR_LIMITS: &str = "host/engine/tests/engine/actor_limits.rs";
 const BAD: &str = "host/engine/tests/engine/bad.rs";
 const DELIVERING: &str = "host/engine/tests/engine/delivering.rs";
 const LATE: &str = "a_rule_that_is_not_heard_in_time_is_replaced_by_the_built_in_one";
 const TOO_MUCH: &str = "what_is_too_much_for_the_stage_is_told_as_heads_and_nothing_else_is_lost";
+const HTTP: &str = "host/engine/src/actor/http/tests.rs";
 const INSTALLING: &str = "host/engine/tests/engine/installing.rs";
 const SERVICES: &str = "host/engine/src/services.rs";
 
@@ -98,6 +101,40 @@ const CASES: &[(&str, Case)] = &[
     ("limits.sends_burst", Here(|| sends().boxed_local())),
     ("limits.sends_per_s", Here(|| sends().boxed_local())),
     ("limits.users_per_request_max", Here(|| users_per_request().boxed_local())),
+    ("plugins.actors.call_cpu_ms", There(ACTOR_LIMITS, COSTLY)),
+    (
+        "plugins.actors.call_wall_ms",
+        There(ACTOR_LIMITS, "a_host_function_that_takes_long_is_cut_at_the_wall"),
+    ),
+    ("plugins.actors.effects_kib_max", There(ACTOR_LIMITS, EFFECTS)),
+    ("plugins.actors.effects_max", There(ACTOR_LIMITS, EFFECTS)),
+    ("plugins.actors.http.at_once_max", There(HTTP, "as_many_requests_as_are_allowed_are_under_way_at_once")),
+    ("plugins.actors.http.headers_kib_max", There(HTTP, REQUEST)),
+    (
+        "plugins.actors.http.redirects_max",
+        There(HTTP, "redirects_are_followed_up_to_a_limit_and_carry_no_secret_to_another_server"),
+    ),
+    ("plugins.actors.http.request_kib_max", There(HTTP, REQUEST)),
+    (
+        "plugins.actors.http.requests_max",
+        There(ACTORS, "requests_go_to_granted_origins_and_a_run_after_a_conflict_gets_the_recorded_answers"),
+    ),
+    ("plugins.actors.http.response_kib_max", There(HTTP, SLOW)),
+    ("plugins.actors.http.timeout_ms", There(HTTP, SLOW)),
+    ("plugins.actors.kv_key_bytes_max", There(ACTOR_LIMITS, KEYS)),
+    ("plugins.actors.kv_value_kib_max", There(ACTOR_LIMITS, KEYS)),
+    ("plugins.actors.memory_mib", There(ACTOR_LIMITS, COSTLY)),
+    ("plugins.actors.memory_mib_max", There(ACTORS, "a_manifest_of_an_actor_is_held_to_its_word")),
+    ("plugins.actors.reads_max", There(ACTOR_LIMITS, "reads_have_a_limit")),
+    ("plugins.actors.result_kib_max", There(ACTOR_LIMITS, COSTLY)),
+    (
+        "plugins.actors.state_mib_max",
+        There("host/engine/src/actor/copy.rs", "what_does_not_fit_is_left_out_and_told_once"),
+    ),
+    (
+        "plugins.actors.waiting_max",
+        There(ACTOR_LIMITS, "instances_are_bounded_by_number_and_by_the_memory_of_a_plugin"),
+    ),
     ("plugins.body_bytes_max", There("host/engine/src/answer.rs", REWRITE)),
     ("plugins.call_cpu_ms", There(BAD, "a_loop_is_cut_at_the_default_budget")),
     (
@@ -140,9 +177,14 @@ const CASES: &[(&str, Case)] = &[
 
 const BOMB: &str = "a_compile_bomb_is_killed_at_its_limit_which_the_refusal_names";
 const BUSY: &str = "when_all_instances_are_busy_calls_wait_their_turn_and_then_are_refused";
+const COSTLY: &str = "an_actor_that_misbehaves_costs_its_own_call_and_none_of_its_effects_happen";
+const EFFECTS: &str = "effects_have_a_limit_in_number_and_size";
 const FLOOD: &str = "a_flood_of_lines_is_cut_to_its_rate_and_does_not_fail_the_call";
+const KEYS: &str = "keys_values_and_texts_have_limits";
 const MISBEHAVING: &str = "moderation_that_fails_lets_nothing_through_and_serves_the_next_message";
+const REQUEST: &str = "what_breaks_a_limit_is_refused_before_a_name_is_resolved";
 const REWRITE: &str = "a_rewrite_within_its_limits_is_taken_and_one_that_changes_nothing_is_none";
+const SLOW: &str = "slow_endless_and_broken_servers_cost_their_own_request_alone";
 
 /// The table as the binary prints it: each limit, and what answers beyond it.
 async fn table() -> Result<BTreeMap<String, String>> {

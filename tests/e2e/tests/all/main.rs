@@ -22,6 +22,7 @@ mod plugins;
 mod proxies;
 mod resume;
 mod revisions;
+mod secrets;
 mod sockets;
 mod subjects;
 mod tls;
