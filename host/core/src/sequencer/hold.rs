@@ -545,7 +545,7 @@ fn ask(state: &State, held: Held, by: Option<Answer<object::Sent>>, turn: &Turn<
                 sender: user.clone(),
                 sender_role,
                 activity: Activity { member_since, ..Activity::default() },
-                via: None,
+                via: user.bot.then(|| user.name.clone()),
             };
             let (judgement, verdict) = chain.judge(&scene, content).await;
             Ok(Some((user, judgement, verdict)))

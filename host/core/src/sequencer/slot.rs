@@ -12,7 +12,7 @@ use super::{
     shard::{Done, Raising, Turn, refuse, refuse_batch},
     storage::{self, Known, Opened},
 };
-use crate::changes::Stamp;
+use crate::{actors::Marked, changes::Stamp};
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
     conversation::Marks,
@@ -55,6 +55,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Held until what was appended has been told.
     pub stamp: Option<Arc<Stamp>>,
+    /// The same, for actors.
+    pub marked: Option<Marked>,
 }
 
 /// What becomes of a draft when its batch is durable.
@@ -90,7 +92,7 @@ impl Slot {
         }
         self.tend(conversation, turn);
         let mut batch =
-            Batch { conversation, append: None, holds: Vec::new(), entries: Vec::new(), stamp: None };
+            Batch { conversation, append: None, holds: Vec::new(), entries: Vec::new(), stamp: None, marked: None };
         while let Some(command) = self.waiting.pop_front() {
             let Some(state) = &mut self.state else {
                 self.waiting.push_front(command);
@@ -120,6 +122,7 @@ impl Slot {
                 }
                 Command::Mark(mark) => begin_mark(state, mark, turn),
                 Command::View { user, answer, .. } => drop(answer.send(state.view(user))),
+                Command::Stand { user, answer, .. } => drop(answer.send(Ok(state.stand(user)))),
                 Command::Members { user, page, answer, .. } => {
                     let page = || state.members_after(page.after).take(page.limit).cloned().collect();
                     drop(answer.send(state.member(user).map(|_| page())));

@@ -6,7 +6,7 @@ use super::{
     conversation::{State, TAIL},
     holdings::Holdings,
 };
-use crate::changes::Stamp;
+use crate::{actors::Marked, changes::Stamp};
 use godwit_domain::{
     conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
     held::{Rejection, Settled},
@@ -65,6 +65,8 @@ pub struct Opened {
     pub users: Vec<Arc<User>>,
     /// Held until it has been told.
     pub _stamp: Stamp,
+    /// The same, for actors.
+    pub _marked: Vec<Marked>,
 }
 
 /// Makes the conversation; `None` where it came to be meanwhile.
@@ -73,6 +75,7 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Err
     let stamp = ports.changes.begin();
     stamp.secured().await?;
     let conversation = meta.id;
+    let marked = ports.watch.mark([conversation]).await?;
     let join = |member: &Member| Revised {
         by: meta.created_by,
         what: What::Join { user: member.user, role: member.role },
@@ -89,7 +92,7 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Err
     };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
-    Ok(Some(Opened { state, users, _stamp: stamp }))
+    Ok(Some(Opened { state, users, _stamp: stamp, _marked: marked }))
 }
 
 /// What opens the direct conversation of a sender with a peer who is known by id alone.

@@ -1,7 +1,7 @@
 //! From a request that changes something to an [`Ask`] at its shard: what can be refused at once, and for an edit the
 //! filters. Handed on in the order in which the requests came.
 
-use super::{Connected, send};
+use super::{Author, send};
 use crate::{
     host::Host,
     outbox::Reply,
@@ -37,10 +37,10 @@ pub enum Change {
 type Wanting = (ConversationId, Option<ClientId>, Wanted);
 
 /// Checks and hands on one change.
-pub async fn begin(host: &Arc<Host>, connected: &Connected, change: Change, reply: Reply) {
-    match wanting(host, connected, change).await {
+pub async fn begin(host: &Arc<Host>, author: Author<'_>, change: Change, reply: Reply) {
+    match wanting(host, author, change).await {
         Ok((conversation, client_id, what)) => {
-            host.sequencer.change(Ask { conversation, by: connected.user.id, client_id, what, reply }).await;
+            host.sequencer.change(Ask { conversation, by: author.user.id, client_id, what, reply }).await;
         }
         Err(error) => {
             host.parts.metrics.refused(error.code);
@@ -49,9 +49,9 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, change: Change, repl
     }
 }
 
-async fn wanting(host: &Arc<Host>, connected: &Connected, change: Change) -> Result<Wanting, Error> {
+async fn wanting(host: &Arc<Host>, author: Author<'_>, change: Change) -> Result<Wanting, Error> {
     let (conversation, client_id, what) = match change {
-        Change::Edit(edit) => return edited(host, connected, edit).await,
+        Change::Edit(edit) => return edited(host, author, edit).await,
         Change::Delete(Delete { conversation, seq, client_id, .. }) => {
             (conversation, client_id, message(seq, Deed::Delete)?)
         }
@@ -121,18 +121,17 @@ pub fn check_title(title: &str) -> Result<(), Error> {
 }
 
 /// An edit is judged like a message: otherwise anyone could send what passes, and then say what does not.
-async fn edited(host: &Arc<Host>, connected: &Connected, edit: Edit) -> Result<Wanting, Error> {
+async fn edited(host: &Arc<Host>, author: Author<'_>, edit: Edit) -> Result<Wanting, Error> {
     let Edit { conversation, seq, body, client_id } = edit;
     check_client_id(host, client_id)?;
     send::check_body(&body, host.parts.limits.body_bytes_max)?;
     let wanted = message(seq, Deed::Edit(String::new()))?;
     let limits = &host.parts.limits;
-    let now = host.parts.clock.now();
-    if let Err(ms) = connected.person.take_send(now, limits.sends_per_s, limits.sends_burst) {
+    if let Err(ms) = send::take_send(host, author, host.parts.clock.now()) {
         let text = format!("more than {} messages a second", limits.sends_per_s);
         return Err(Error::new(Code::RateLimited, text).retry_after_ms(ms));
     }
-    let body = send::judge_edit(host, connected, conversation, body).await?;
+    let body = send::judge_edit(host, author, conversation, body).await?;
     let wanted = match wanted {
         Wanted::Message(seq, _) => Wanted::Message(seq, Deed::Edit(body)),
         other => other,

@@ -321,6 +321,27 @@ pub struct Send {
 }
 
 impl Send {
+    /// A message that the host sends on behalf of a plugin.
+    pub fn new(target: Target, client_id: ClientId, content: message::Content) -> Self {
+        let (conversation, to) = match target {
+            Target::Conversation(conversation) => (Some(conversation), None),
+            Target::User(user) => (None, Some(user)),
+        };
+        Self {
+            conversation,
+            to,
+            client_id,
+            kind: Some(content.kind),
+            body: content.body,
+            attachments: content.attachments.iter().map(|_| IgnoredAny).collect(),
+            reply_to: content.reply_to,
+            thread: content.thread,
+            mentions: content.mentions,
+            expires_in_s: content.expires_in_s,
+            after: None,
+        }
+    }
+
     /// Where it goes; `invalid` unless exactly one place is named.
     pub fn target(&self) -> Result<Target, Error> {
         match (self.conversation, self.to) {

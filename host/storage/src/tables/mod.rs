@@ -22,6 +22,7 @@ mod reactions;
 mod record;
 mod revised;
 mod revisions;
+mod work;
 
 use bytes::Bytes;
 use godwit_domain::{
