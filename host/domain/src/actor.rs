@@ -184,8 +184,8 @@ pub struct Call {
     pub at: Ms,
     /// How many causes away it is; effects count one more.
     pub hops: u8,
-    /// Answers that HTTP gave in earlier runs, by request: a run after a conflict gets the same.
-    pub answers: Mutex<HashMap<String, Vec<u8>>>,
+    /// Answers that HTTP gave in earlier runs, by request: a run after a conflict gets the same. Shared with the run.
+    pub answers: Arc<Mutex<HashMap<String, Vec<u8>>>>,
 }
 
 /// What one run of a call came to.
@@ -292,6 +292,11 @@ pub fn reference(event: &str, ordinal: usize) -> String {
     format!("{event}#{ordinal}")
 }
 
+/// The bucket of a key in a plugin's `kv`: what stands before its first `/`. Keys without one share the bucket `""`.
+pub fn bucket(key: &str) -> &str {
+    key.split_once('/').map_or("", |(bucket, _)| bucket)
+}
+
 /// Why something was not given to an actor; told to it as an `err`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
@@ -346,11 +351,27 @@ pub trait Desk: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Member>, Denied>;
 
+    /// Whether its user may send there as things stand: it exists, they are in and may write, and it is not encrypted.
+    async fn sendable(&self, to: Target) -> Result<(), Denied>;
+
     /// The user of an id.
     async fn user(&self, id: UserId) -> Result<Option<User>, Denied>;
 
     /// The user of a name.
     async fn user_by_name(&self, name: &str) -> Result<Option<User>, Denied>;
+}
+
+/// What a version told of itself when it was staged: stored with it, and told to `core` by its [`Actor`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// Hooks of actors that it serves.
+    pub hooks: Vec<Hook>,
+    /// What its bot wants to hear.
+    pub events: Vec<EventKind>,
+    /// What its `commands` answered.
+    pub commands: Vec<CommandSpec>,
+    /// What its `kinds` answered: kinds of devices whose notifications it delivers.
+    pub kinds: Vec<String>,
 }
 
 /// A slash command that a plugin serves.
@@ -549,6 +570,9 @@ pub trait Actor: Send + Sync {
 
     /// Its slash commands, as it told them when it was installed.
     fn commands(&self) -> &[CommandSpec];
+
+    /// The kinds of devices whose notifications it delivers, as it told them when it was installed.
+    fn kinds(&self) -> &[String];
 
     /// Tells its bot an event.
     async fn on_event(&self, call: &Call, event: &Event, desk: Arc<dyn Desk>) -> Outcome<()>;

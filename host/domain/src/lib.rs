@@ -23,6 +23,7 @@ pub mod revision;
 pub mod held;
 pub mod waist;
 pub mod tables;
+pub mod kept;
 pub mod filter;
 pub mod plugin;
 pub mod actor;

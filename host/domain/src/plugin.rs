@@ -1,6 +1,6 @@
 //! Installed plugins: what is stored about them, and the port through which operators manage them.
 
-use crate::{filter::Hook, id::Generation, time::Ms};
+use crate::{actor, filter::Hook, id::Generation, time::Ms};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +44,10 @@ pub struct Release {
     pub config: String,
     /// Capabilities that the operator granted, by name.
     pub grants: Vec<String>,
-    /// Hooks that it serves.
+    /// Hooks of filters that it serves.
     pub hooks: Vec<Hook>,
+    /// What it serves as an actor, if anything.
+    pub actor: Option<actor::Served>,
     /// Lower runs first.
     pub priority: i32,
     /// What becomes of a message that its moderation could not judge.
