@@ -9,6 +9,7 @@ pub mod host;
 pub mod session;
 pub mod sequencer;
 pub mod held;
+pub mod actors;
 pub mod changes;
 pub mod registry;
 pub mod outbox;

@@ -17,7 +17,7 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{plugin, tables::Conversations, time::Clock};
+use godwit_domain::{actor, plugin, tables::Conversations, time::Clock};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -133,6 +133,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     )?);
     let host_metrics = godwit_core::metrics::Metrics::default();
     host_metrics.register(registry.sub_registry_with_prefix("godwit"));
+    let actor_metrics = godwit_core::actors::Metrics::default();
+    actor_metrics.register(registry.sub_registry_with_prefix("godwit_actor"));
     let host = Host::start(host::Parts {
         limits: settings.limits.clone(),
         transport: host::Transport {
@@ -148,6 +150,10 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         account_tables: tables.clone(),
         changes: Changes::start(clock.clone(), tables.clone()).await?,
         resume: settings.resume.clone(),
+        // Until the engine runs actors.
+        actors: Arc::new(actor::Nobody),
+        work: tables.clone(),
+        actor_metrics,
         plugin_tables: tables,
         accounts: accounts.clone(),
         registry: sessions,

@@ -71,7 +71,7 @@ impl Service {
         check_password(password)?;
         let display_name = check_display_name(display_name)?;
         self.admit(name, address)?;
-        let account = self.new_account(name, Some(password), display_name).await?;
+        let account = self.new_account(name, Some(password), display_name, false).await?;
         self.log_in(account).await
     }
 
@@ -194,7 +194,20 @@ impl Service {
         check_name(name)?;
         password.map_or(Ok(()), check_password)?;
         let display_name = check_display_name(display_name)?;
-        Ok(self.new_account(name, password, display_name).await?.user)
+        Ok(self.new_account(name, password, display_name, false).await?.user)
+    }
+
+    /// The user of the plugin of that id, made where there is none.
+    /// `conflict` where somebody else bears the name.
+    pub async fn bot(&self, plugin: &str) -> Result<User, Error> {
+        if let Some(account) = self.tables.account_by_name(plugin).await? {
+            let taken = || {
+                let text = format!("the name {plugin} is taken by a user who is no plugin");
+                Error::new(Code::Conflict, text).field("name")
+            };
+            return if account.user.bot { Ok(account.user) } else { Err(taken()) };
+        }
+        Ok(self.new_account(plugin, None, None, true).await?.user)
     }
 
     /// A token for that user, good for `ttl_s` seconds.
@@ -206,6 +219,10 @@ impl Service {
         }
         let account = self.existing(user).await?;
         refuse_disabled(&account)?;
+        if account.user.bot {
+            let text = format!("{} is the user of a plugin, which alone speaks for it", account.user.name);
+            return Err(Error::new(Code::Forbidden, text));
+        }
         let expires_at = self.clock.now().plus(ttl_s * 1000);
         let token = Token { user, kind: Kind::Minted, token_version: account.token_version, expires_at };
         Ok(Minted { access_token: self.key.seal(&token), expires_at })
@@ -214,7 +231,9 @@ impl Service {
     /// Sets the password, and ends all tokens and sockets of the user.
     pub async fn set_password(&self, user: UserId, password: &str) -> Result<(), Error> {
         check_password(password)?;
-        self.existing(user).await?;
+        if self.existing(user).await?.user.bot {
+            return Err(Error::new(Code::Forbidden, "the user of a plugin has no password"));
+        }
         let hash = self.hasher.hash(password).await?;
         self.change(user, |account| account.password_hash = Some(hash.clone())).await
     }
@@ -260,6 +279,7 @@ impl Service {
         name: &str,
         password: Option<&str>,
         display_name: Option<String>,
+        bot: bool,
     ) -> Result<Account, Error> {
         let taken = || Error::new(Code::Conflict, format!("the name {name} is taken")).field("name");
         // Looked up before it is hashed: a hash costs more, and the write settles it in any case.
@@ -275,7 +295,7 @@ impl Service {
             id: UserId(new_id(now)?),
             name: name.to_owned(),
             display_name,
-            bot: false,
+            bot,
             time_zone: None,
             joined_at: now,
         };

@@ -20,11 +20,6 @@ pub const KV_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// What the `kv` and the timers of a plugin may have in all, in bytes of keys and values.
 pub const KV_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The bucket of a key: what stands before its first `/`; empty where there is none.
-pub fn bucket(key: &str) -> &str {
-    key.split_once('/').map_or("", |(bucket, _)| bucket)
-}
-
 /// A plugin that is, or was, at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Worker {
@@ -324,8 +319,8 @@ pub trait Work: Send + Sync + 'static {
     /// The timers that are due at `until`, first due first, up to `limit`.
     async fn due(&self, plugin: &str, until: Ms, limit: usize) -> Result<Vec<Timer>, Error>;
 
-    /// When the next timer is due.
-    async fn next_due(&self, plugin: &str) -> Result<Option<Ms>, Error>;
+    /// When the next timer after that time is due.
+    async fn next_due(&self, plugin: &str, after: Ms) -> Result<Option<Ms>, Error>;
 
     /// The timer of that name, if it waits.
     async fn timer(&self, plugin: &str, name: &str) -> Result<Option<Timer>, Error>;

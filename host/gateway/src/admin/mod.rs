@@ -8,9 +8,13 @@
 //! GET    /admin/v1/plugins                                                          200 {plugins: […]}
 //! GET    /admin/v1/plugins/{id}                                                     200 {id, version, …}
 //! PUT    /admin/v1/plugins/{id}?dry_run=true      a form, see `plugins`             200 {id, version, …} or 422
-//! DELETE /admin/v1/plugins/{id}                                                     200 {generation}
+//! DELETE /admin/v1/plugins/{id}?discard=true                                       200 {generation}
 //! POST   /admin/v1/plugins/{id}/rollback                                            200 {id, version, …}
 //! GET    /admin/v1/plugins/{id}/logs?after=N                                        200 {lines: […]}
+//! GET    /admin/v1/plugins/{id}/dead?page=P&limit=N                                 200 {letters: […], next?}
+//! GET    /admin/v1/plugins/{id}/dead/{n}                                            200 {n, cause, why, …}
+//! DELETE /admin/v1/plugins/{id}/dead/{n}                                            204
+//! POST   /admin/v1/plugins/{id}/dead/{n}/redrive                                    204
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
 //! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
@@ -23,6 +27,7 @@
 //! Everything under `/admin` wants the [`Token`], before anything else is told, and before a body is read.
 //! It owns no behaviour: accounts, the host and the plugin manager decide.
 
+mod dead;
 mod held;
 mod plugins;
 mod trace;
@@ -116,7 +121,7 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "plugins", id] => match *request.method() {
             Method::GET => plugins::show(gateway, id).await,
             Method::PUT => plugins::install(gateway, request, id).await,
-            Method::DELETE => plugins::remove(gateway, id).await,
+            Method::DELETE => plugins::remove(gateway, &request, id).await,
             _ => Err(Failure::method("GET, PUT, DELETE")),
         },
         ["admin", "v1", "plugins", id, "rollback"] => {
@@ -126,6 +131,19 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "plugins", id, "logs"] => {
             only(Method::GET, "GET")?;
             plugins::logs(gateway, &request, id).await
+        }
+        ["admin", "v1", "plugins", id, "dead"] => {
+            only(Method::GET, "GET")?;
+            dead::list(gateway, &request, id).await
+        }
+        ["admin", "v1", "plugins", id, "dead", n] => match *request.method() {
+            Method::GET => dead::show(gateway, id, n).await,
+            Method::DELETE => dead::drop(gateway, id, n).await,
+            _ => Err(Failure::method("GET, DELETE")),
+        },
+        ["admin", "v1", "plugins", id, "dead", n, "redrive"] => {
+            only(Method::POST, "POST")?;
+            dead::redrive(gateway, id, n).await
         }
         ["admin", "v1", "conversations", id, "messages", seq, "trace"] => {
             only(Method::GET, "GET")?;

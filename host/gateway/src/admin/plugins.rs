@@ -69,12 +69,20 @@ pub(super) async fn rollback(gateway: &Gateway, id: &str) -> Result<Response, Fa
     Ok(answer::json(StatusCode::OK, &installed))
 }
 
-pub(super) async fn remove(gateway: &Gateway, id: &str) -> Result<Response, Failure> {
+pub(super) async fn remove(gateway: &Gateway, request: &Request, id: &str) -> Result<Response, Failure> {
     #[derive(Serialize)]
     struct Body {
         generation: Generation,
     }
+    let discard = match answer::parameter(request, "discard") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Error::invalid("discard", "`discard` must be true or false").into()),
+    };
     let generation = gateway.plugins.remove(id).await.map_err(failure)?;
+    if discard {
+        gateway.host.discard_errands(id);
+    }
     Ok(answer::json(StatusCode::OK, &Body { generation }))
 }
 

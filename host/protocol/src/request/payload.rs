@@ -443,3 +443,24 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
+
+/// `commands {conversation}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Commands {
+    /// Where.
+    pub conversation: ConversationId,
+}
+
+/// `command {conversation, client_id, name, arguments?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Command {
+    /// Where.
+    pub conversation: ConversationId,
+    /// A repeat carries the same, and gets the first answer.
+    pub client_id: ClientId,
+    /// Which, as it is listed.
+    pub name: String,
+    /// By name.
+    #[serde(default, deserialize_with = "or_default")]
+    pub arguments: serde_json::Map<String, serde_json::Value>,
+}

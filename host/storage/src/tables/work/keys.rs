@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use godwit_domain::{
+    actor::bucket,
     id::ConversationId,
-    tables::{RequestKey, bucket},
+    tables::RequestKey,
     time::Ms,
     waist::{Partition, Space},
 };

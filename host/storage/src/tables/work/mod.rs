@@ -11,6 +11,7 @@ use super::{Tables, absent, record, stays};
 use async_trait::async_trait;
 use bytes::Bytes;
 use godwit_domain::{
+    kept::{Kv, KvRow},
     id::{ConversationId, Seq},
     tables::{
         Answered, Bucket, Errand, Finished, Letter, Notice, Position, RequestKey, Settlement, Settling,
@@ -184,10 +185,10 @@ impl Work for Tables {
         Ok(timers)
     }
 
-    async fn next_due(&self, plugin: &str) -> Result<Option<Ms>, Error> {
+    async fn next_due(&self, plugin: &str, after: Ms) -> Result<Option<Ms>, Error> {
         let partition = keys::work(plugin);
         let bounds = (
-            Bound::Included(keys::due(Ms(0), 0)),
+            Bound::Excluded(keys::due(after, u64::MAX)),
             Bound::Included(keys::due(Ms(u64::MAX), u64::MAX)),
         );
         let rows = self.scan_range(&partition, bounds, Direction::Forward, 1).await?;
@@ -260,6 +261,19 @@ impl Work for Tables {
             }
         }
         Ok(all)
+    }
+}
+
+#[async_trait]
+impl Kv for Tables {
+    async fn kv_all(&self, plugin: &str) -> Result<Vec<KvRow>, Error> {
+        let partition = keys::work(plugin);
+        let rows = self.scan_all(&partition, keys::KV).await?;
+        let read = |row: &Row| {
+            let (key, Kept { value, expires_at }) = kept(&partition, row)?;
+            Ok(KvRow { key, value: Arc::from(&*value), expires_at })
+        };
+        rows.iter().map(read).collect()
     }
 }
 

@@ -7,9 +7,9 @@ use super::{Control, Kept, LETTERS_MS, keys, until};
 use crate::tables::{Tables, put_one, record, stays};
 use bytes::Bytes;
 use godwit_domain::{
-    actor::KvWrite,
+    actor::{KvWrite, bucket},
     tables::{
-        End, Errand, KV_BYTES_MAX, Letter, Position, Settlement, Settling, Timer, TimerChange, bucket,
+        End, Errand, KV_BYTES_MAX, Letter, Position, Settlement, Settling, Timer, TimerChange,
     },
     time::Ms,
     waist::{Check, Direction, Error, Outcome, Partition, Put},
