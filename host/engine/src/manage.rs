@@ -177,6 +177,7 @@ impl Live {
             config,
             grants,
             hooks: ready.checked.hooks.clone(),
+            actor: None,
             priority: ready.checked.manifest.priority,
             on_failure: ready.checked.on_failure,
             installed_at: self.clock.now(),

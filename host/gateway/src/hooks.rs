@@ -42,11 +42,9 @@ pub(crate) async fn respond(
     let address = address.to_canonical().to_string();
     let options = &gateway.options;
     let admitted = gateway.host.admit_hook(plugin, &address, options.hooks_per_s);
-    let served = gateway.host.serves_hook(plugin);
     let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     let refusal = match admitted {
         Err(error) => Some(error.into()),
-        Ok(()) if !served => Some(nobody(plugin)),
         Ok(()) if !methods.contains(request.method()) => {
             Some(Failure::method("GET, POST, PUT, PATCH, DELETE"))
         }

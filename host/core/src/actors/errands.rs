@@ -30,7 +30,7 @@ use godwit_protocol::{
 use parking_lot::Mutex;
 use serde::Deserialize;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},

@@ -66,11 +66,6 @@ impl Host {
         })
     }
 
-    /// Whether a plugin of that id answers requests.
-    pub fn serves_hook(&self, plugin: &str) -> bool {
-        self.inbound(plugin).is_some()
-    }
-
     fn inbound(&self, plugin: &str) -> Option<(Arc<Lane>, Arc<dyn Actor>)> {
         let lane = self.crew.lane(plugin).filter(|lane| !lane.is_removed())?;
         let actor = lane.actor().filter(|actor| actor.hooks().contains(&Hook::Inbound))?;

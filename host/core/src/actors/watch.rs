@@ -112,7 +112,8 @@ impl Watch {
 
     fn unstored(&self, marked: &[Marked]) -> Vec<(u32, ConversationId)> {
         let dirty = self.dirty.lock();
-        let unstored = |conversation| dirty.get(conversation).is_none_or(|dirt| !dirt.stored);
+        let unstored =
+            |conversation: &ConversationId| dirty.get(conversation).is_none_or(|dirt| !dirt.stored);
         let ids = marked.iter().map(|marked| marked.conversation).filter(unstored);
         ids.map(|conversation| (shard_of(conversation), conversation)).collect()
     }

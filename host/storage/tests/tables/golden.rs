@@ -118,6 +118,7 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         config: "{}".into(),
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
+        actor: None,
         priority: -3,
         on_failure: OnFailure::Hold,
         installed_at: NOW,

@@ -19,3 +19,5 @@ mod messages;
 mod plugins;
 #[cfg(test)]
 mod revisions;
+#[cfg(test)]
+mod work;

@@ -17,6 +17,7 @@ fn roster(generation: u64, ids: &[&str]) -> Roster {
         config: r#"{"words": ["sea"]}"#.into(),
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
+        actor: None,
         priority: -3,
         on_failure: OnFailure::Reject,
         installed_at: NOW,
