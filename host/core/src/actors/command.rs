@@ -30,7 +30,7 @@ const ANSWERS_MS: u64 = 8 * 24 * 60 * 60 * 1_000;
 const CONFLICTS_MAX: u32 = 16;
 
 /// What is given with a command, by name.
-pub type Arguments = serde_json::Map<String, serde_json::Value>;
+type Arguments = serde_json::Map<String, serde_json::Value>;
 
 /// A command as clients see it.
 #[derive(Debug, Serialize)]
@@ -309,7 +309,6 @@ fn hash(name: &str, arguments: &Arguments) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(name.as_bytes());
     hash.update([0]);
-    // In the order of names: the map is sorted.
     hash.update(serde_json::to_vec(arguments).unwrap_or_default());
     hash.finalize().into()
 }

@@ -143,7 +143,11 @@ impl Queue {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.discarded.load(Ordering::SeqCst) || self.len() == 0
+        let state = self.state.lock();
+        match self.discarded.load(Ordering::SeqCst) {
+            true => !state.by_place.values().any(|place| place.running),
+            false => state.len == 0,
+        }
     }
 
     /// Nothing of it is to be done any more.

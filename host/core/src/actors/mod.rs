@@ -18,7 +18,6 @@ mod inbound;
 mod letters;
 mod metrics;
 
-pub use command::Arguments;
 pub use inbound::Unanswered;
 pub use letters::Page as LetterPage;
 pub use metrics::Metrics;
@@ -213,6 +212,10 @@ impl Crew {
         self.watch.set_active(active);
     }
 
+    fn has_chores(&self) -> bool {
+        !self.lanes.read().is_empty() || !self.watch.is_clean()
+    }
+
     /// Tends what nobody asks for: conversations that are clean, plugins that were removed and are done.
     async fn chores(&self) {
         for conversation in self.watch.quiet() {
@@ -291,7 +294,7 @@ pub(crate) async fn tend(host: Weak<Host>) {
                     lanes.iter().for_each(|lane| lane.touch(conversation));
                 }
             }
-            _ = chores.tick() => crew.chores().await,
+            _ = chores.tick(), if stale || crew.has_chores() => crew.chores().await,
         }
     }
 }

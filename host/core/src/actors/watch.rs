@@ -140,6 +140,11 @@ impl Watch {
         self.dirty.lock().keys().copied().collect()
     }
 
+    /// Whether none is dirty.
+    pub(super) fn is_clean(&self) -> bool {
+        self.dirty.lock().is_empty()
+    }
+
     /// Those in which nothing happened for long enough.
     pub(super) fn quiet(&self) -> Vec<ConversationId> {
         let now = self.clock.now();

@@ -4,10 +4,7 @@ use crate::{
     house::{House, quiet, until_true},
     script::{Cast, Script, acts, count_up, nothing, place, say},
 };
-use godwit_core::domain::{
-    actor::{Act, Effects, EventKind, Named, Outcome, What},
-    message::Content,
-};
+use godwit_core::domain::actor::{Act, Effects, EventKind, Named, Outcome, What};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -234,7 +231,6 @@ async fn a_host_without_actors_writes_nothing_for_them() {
     use godwit_core::domain::tables::Work;
     assert!(house.tables.dirty(1_024).await.unwrap().is_empty());
     assert!(house.tables.workers().await.unwrap().is_empty());
-    let _ = Content::text("");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

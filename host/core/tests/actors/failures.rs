@@ -125,8 +125,9 @@ async fn three_traps_are_enough_also_over_a_restart() {
     house.clock.pass(999);
     quiet().await;
     until_true(|| script.calls() == 2).await;
-    house.clock.pass(1_500);
+    house.clock.pass(1_000);
     quiet().await;
+    drop(ada);
     let house = house.restart().await;
     house.clock.pass(10_000);
     let one = async || Some(letters(&house).await).filter(|letters| letters.len() == 1);

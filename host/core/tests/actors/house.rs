@@ -62,7 +62,6 @@ impl Clock for Hands {
 pub struct Stopping {
     inner: Arc<dyn Store>,
     left: AtomicI64,
-    writes: AtomicU64,
 }
 
 impl Stopping {
@@ -74,12 +73,7 @@ impl Stopping {
         self.left.load(Ordering::SeqCst) < 0
     }
 
-    pub fn writes(&self) -> u64 {
-        self.writes.load(Ordering::SeqCst)
-    }
-
     fn take(&self) -> Result<(), Error> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
         match self.left.fetch_sub(1, Ordering::SeqCst) > 0 {
             true => Ok(()),
             false => Err(Error::Unavailable("stopped by the test".into())),
@@ -187,8 +181,7 @@ impl House {
 
     async fn open(clock: Arc<Hands>, backend: Arc<redb::Backend>, cast: Arc<Cast>) -> Self {
         let inner: Arc<dyn Store> = backend.clone();
-        let store =
-            Arc::new(Stopping { inner, left: AtomicI64::new(i64::MAX), writes: AtomicU64::new(0) });
+        let store = Arc::new(Stopping { inner, left: AtomicI64::new(i64::MAX) });
         let tables = Arc::new(Tables::new(store.clone(), clock.clone()));
         let registry = Arc::<Registry>::default();
         let auth = accounts::Options { hash_memory_kib: 8, hash_passes: 1, ..accounts::Options::default() };

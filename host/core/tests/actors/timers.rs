@@ -4,10 +4,7 @@ use crate::{
     house::{House, quiet, until_true},
     script::{Cast, Script, acts, nothing},
 };
-use godwit_core::domain::{
-    actor::{Act, EventKind, What},
-    time::Clock,
-};
+use godwit_core::domain::actor::{Act, EventKind, What};
 use std::sync::Arc;
 
 const MINUTE_MS: u64 = 60_000;
@@ -59,6 +56,7 @@ async fn timers_outlive_the_host_and_a_suspension() {
     ada.say(&room, "set tea").await;
     until_true(|| script.heard().len() == 1).await;
     script.suspend(Some("disabled"));
+    drop(ada);
     let house = house.restart().await;
     house.clock.pass(2 * MINUTE_MS);
     quiet().await;
@@ -68,5 +66,4 @@ async fn timers_outlive_the_host_and_a_suspension() {
     until_true(|| timers(&script).len() == 1).await;
     quiet().await;
     assert_eq!(timers(&script).len(), 1);
-    assert!(house.clock.now().0 > 0);
 }

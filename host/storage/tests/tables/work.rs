@@ -2,12 +2,12 @@
 
 use crate::common::{House, Lying, NOW, Stopping, client, user};
 use godwit_domain::{
-    actor::{Act, Fate, KvWrite, Target},
+    actor::{Act, Fate, KvWrite, Named, Target},
     id::{ConversationId, Rev, Seq},
     kept::Kv,
     message::Content,
     tables::{
-        Answered, Cause, End, Errand, Finished, KV_BYTES_MAX, KV_VALUE_BYTES_MAX, Letter, Notice, Position,
+        Answered, Cause, End, Errand, Failing, Finished, KV_BYTES_MAX, KV_VALUE_BYTES_MAX, Letter, Notice, Position,
         RequestKey, Settlement, Settling, Timer, TimerChange, Work, Worker,
     },
     time::Ms,
@@ -293,4 +293,53 @@ async fn a_changed_row_is_corrupt_and_never_taken_for_absent() {
         let Some(Error::Corrupt(text)) = error else { panic!("{what} gave {error:?}") };
         assert!(text.starts_with(what), "{text} is not about {what}");
     }
+}
+
+/// As in `golden.rs`, of the rows of actors.
+#[tokio::test]
+async fn every_kind_of_row_of_actors_has_the_bytes_that_the_format_says() {
+    let house = House::new();
+    let store = Lying::over(house.store.clone(), false);
+    let tables = house.by_way_of(store.clone());
+    let worker = Worker { user: user(9), since: NOW };
+    tables.employ(BOT, worker).await.unwrap();
+    let failing = Failing { attempts: 2, traps: 1, waited_ms: 3, last_at: NOW };
+    let position = Position { seq: Seq(1), rev: Rev(2), failing: Some(failing) };
+    let acts = [
+        Act::Send(Target::User(user(2)), Content::text("hello")),
+        Act::Edit(Named::Number(HERE, Seq(1)), "other".into()),
+        Act::Delete(Named::Sent("m#0".into())),
+        Act::React { message: Named::Number(HERE, Seq(1)), emoji: "+".into(), on: true },
+    ];
+    let effects = Settlement {
+        writes: vec![write("a", "1"), KvWrite { ttl_s: Some(5), ..write("poll/1", "2") }],
+        errands: acts.map(|act| Errand { act, ..errand("m#0") }).into(),
+        timers: vec![TimerChange::Set(timer("tea", 5))],
+        letter: Some(letter(1)),
+        ..Settlement::of(End::Position(HERE, position))
+    };
+    let answered = Answered { hash: [1; 32], answer: b"{}".to_vec() };
+    let command = RequestKey::Command(HERE, user(1), client(1));
+    let answers = [command, RequestKey::Hook([2; 32])].map(|key| End::Answer(key, answered.clone(), NOW.plus(9)));
+    let ends: Vec<_> = [effects].into_iter().chain(answers.map(Settlement::of)).collect();
+    tables.settle(BOT, ends).await.unwrap();
+    let named = Some(("m#0".into(), (HERE, Seq(3)), NOW.plus(9)));
+    let causes = [
+        Cause::Message { seq: Seq(1) },
+        Cause::Revision { rev: Rev(1) },
+        Cause::Timer { name: "tea".into(), at: NOW, payload: b"p".to_vec() },
+        Cause::Sent { reference: "m#0".into(), fate: Fate::Held },
+        Cause::Sent { reference: "m#0".into(), fate: Fate::Refused { code: "invalid".into(), text: "no".into() } },
+        Cause::Errand { reference: "m#0".into(), act: "send".into() },
+    ];
+    let heard = (10..).zip(causes).map(|(n, cause)| {
+        let notice = Some(Notice { cause, ..notice(n) });
+        Finished { n, notice, ..Finished::default() }
+    });
+    let done = Finished { n: 2, named, notice: Some(notice(2)), letter: Some(letter(2)) };
+    tables.finish(BOT, heard.chain([done]).collect()).await.unwrap();
+    tables.mark_dirty(&[(3, HERE)]).await.unwrap();
+    let written = crate::golden::written(&store);
+    let golden = include_str!("golden_work.txt");
+    assert!(written == golden, "the format has changed; it is now:\n{written}");
 }
