@@ -463,11 +463,7 @@ impl Reply {
         }
     }
 
-    fn send(
-        mut self,
-        frame: impl FnOnce(u64) -> Vec<u8>,
-        payload: impl FnOnce() -> Result<Vec<u8>, Error>,
-    ) {
+    fn send(mut self, frame: impl FnOnce(u64) -> Vec<u8>, payload: impl FnOnce() -> Result<Vec<u8>, Error>) {
         match self.to.take() {
             Some(To::Session(outbox)) => outbox.answer(self.id, frame(self.id).into()),
             // Who asked may have given up.

@@ -70,7 +70,8 @@ impl Crew {
     fn commands(&self, place: &Place) -> Vec<Found> {
         let mut found: Vec<Found> = Vec::new();
         for actor in self.actors.all() {
-            if !actor.hooks().contains(&Hook::Command) || !actor.serves(place) || actor.suspended().is_some() {
+            if !actor.hooks().contains(&Hook::Command) || !actor.serves(place) || actor.suspended().is_some()
+            {
                 continue;
             }
             for spec in actor.commands() {
@@ -131,7 +132,8 @@ impl Host {
         let _running = person.enter(conversation, client_id).await;
         let key = RequestKey::Command(conversation, user.id, client_id);
         let hash = hash(&name, &arguments);
-        let missing = || Error::new(Code::NotFound, format!("there is no command `/{name}` here")).field("name");
+        let missing =
+            || Error::new(Code::NotFound, format!("there is no command `/{name}` here")).field("name");
         let found = self.crew.commands(&place).into_iter().find(|found| {
             found.name == name || name.split_once(':') == Some((found.actor.id(), &found.spec.name))
         });
@@ -146,14 +148,8 @@ impl Host {
             return Err(Error::new(Code::RateLimited, text).retry_after_ms(ms));
         }
         let arguments = self.typed(&spec, arguments).await?;
-        let invocation = Invocation {
-            name: spec.name.clone(),
-            arguments,
-            place,
-            caller: user.clone(),
-            role,
-            client_id,
-        };
+        let invocation =
+            Invocation { name: spec.name.clone(), arguments, place, caller: user.clone(), role, client_id };
         let call = Call {
             user: lane.user.clone(),
             event: format!("c.{conversation}.{}.{client_id}", user.id),
@@ -169,7 +165,8 @@ impl Host {
                 Outcome::Failed { how, why } => return Err(failed(&lane, &spec, how.name(), &why)),
             };
             let broke = |why: String| failed(&lane, &spec, "trap", &why);
-            let (answer, settlement) = self.settled(&lane, &call, conversation, reply, effects, &key, hash).await?;
+            let (answer, settlement) =
+                self.settled(&lane, &call, conversation, reply, effects, &key, hash).await?;
             let settlement = settlement.map_err(broke)?;
             match lane.commit(settlement, Some(actor.clone())).await? {
                 Settling::Done(_) => return Ok(answer),

@@ -95,12 +95,8 @@ enum Outcome {
 impl Queue {
     /// Reads what an earlier life of the host left.
     pub async fn read(work: &dyn Work, plugin: &str, user: UserId) -> Result<Self, waist::Error> {
-        let queue = Self {
-            user,
-            state: Mutex::default(),
-            wake: Notify::new(),
-            discarded: AtomicBool::new(false),
-        };
+        let queue =
+            Self { user, state: Mutex::default(), wake: Notify::new(), discarded: AtomicBool::new(false) };
         let mut after = 0;
         loop {
             let mut errands = work.errands(plugin, after, PAGE).await?;
@@ -213,9 +209,9 @@ impl Queue {
 
     fn forget_idle(&self, now: Ms) {
         let mut state = self.state.lock();
-        state.by_place.retain(|_, place| {
-            place.running || !place.errands.is_empty() || !place.rate.is_full(now, PER_S)
-        });
+        state
+            .by_place
+            .retain(|_, place| place.running || !place.errands.is_empty() || !place.rate.is_full(now, PER_S));
     }
 }
 

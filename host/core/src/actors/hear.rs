@@ -257,30 +257,29 @@ impl Ear<'_> {
             [EventKind::Edited, EventKind::Deleted, EventKind::Reaction, EventKind::Joined, EventKind::Left];
         let reads_revisions = kinds.into_iter().any(|kind| self.wants(kind));
         let first_seq = range.first_seq(from.seq.next()).filter(|first| *first <= last_seq && reads_messages);
-        let first_rev = range.first_rev(from.rev.next()).filter(|first| *first <= last_rev && reads_revisions);
+        let first_rev =
+            range.first_rev(from.rev.next()).filter(|first| *first <= last_rev && reads_revisions);
         let to_seq = first_seq.map(|first| Seq(last_seq.0.min(first.0 + PAGE - 1)));
         let to_rev = first_rev.map(|first| Rev(last_rev.0.min(first.0 + PAGE - 1)));
-        let mut messages = match first_seq.zip(to_seq) {
+        let messages = match first_seq.zip(to_seq) {
             Some((first, to)) => tables.messages(conversation, first..=to, false, PAGE_BYTES_MAX).await?,
             None => Vec::new(),
-        }
-        .into_iter()
-        .peekable();
-        let mut revisions = match first_rev.zip(to_rev) {
+        };
+        let revisions = match first_rev.zip(to_rev) {
             Some((first, to)) => tables.revisions(conversation, first..=to).await?,
             None => Vec::new(),
-        }
-        .into_iter()
-        .peekable();
+        };
         // A page of messages may end early for its size.
         let (mut read_seq, read_rev) = (to_seq.unwrap_or(last_seq), to_rev.unwrap_or(last_rev));
         if let (Some(first), Some(to)) = (first_seq, to_seq)
-            && let Some(last) = messages.clone().last().map(|message| message.seq)
+            && let Some(last) = messages.last().map(|message| message.seq)
             && last < to
             && !tables.messages(conversation, last.next()..=to, false, 1).await?.is_empty()
         {
             read_seq = last.max(first);
         }
+        let (mut messages, mut revisions) =
+            (messages.into_iter().peekable(), revisions.into_iter().peekable());
         let mut entries = Vec::new();
         let mut at = Position { failing: None, ..from };
         loop {
@@ -344,11 +343,7 @@ impl Ear<'_> {
     }
 
     /// A message as the plugin hears it. What was deleted meanwhile is not told, nor is what it said itself.
-    async fn message(
-        &self,
-        place: &Place,
-        message: &Message,
-    ) -> Result<Option<(Event, EventKind)>, Error> {
+    async fn message(&self, place: &Place, message: &Message) -> Result<Option<(Event, EventKind)>, Error> {
         let me = self.lane.user.id;
         if message.sender == me || message.is_deleted() {
             return Ok(None);
@@ -479,9 +474,7 @@ impl Ear<'_> {
     ) -> Result<Heard, waist::Error> {
         let (lane, metrics) = (self.lane, self.lane.metrics());
         let by_place = matches!(end, End::Position(..));
-        let over = async |settlement: Settlement| {
-            lane.commit(settlement, None).await.map(|_| Heard::Stored)
-        };
+        let over = async |settlement: Settlement| lane.commit(settlement, None).await.map(|_| Heard::Stored);
         let now = lane.clock.now();
         if event.hops > HOPS_MAX {
             metrics.count(|metrics| &metrics.looped, &lane.id);

@@ -496,9 +496,9 @@ fn fire(lane: &Arc<Lane>, due: &[Timer], work: &FuturesUnordered<BoxFuture<'stat
         state.running += 1;
         let (lane, actor, timer) = (lane.clone(), actor.clone(), timer.clone());
         let failing = failing.map(|(failing, _)| failing);
-        work.push(Box::pin(async move {
-            Done::Fired(timer.n, hear::fire(&lane, &actor, &timer, failing).await)
-        }));
+        work.push(Box::pin(
+            async move { Done::Fired(timer.n, hear::fire(&lane, &actor, &timer, failing).await) },
+        ));
     }
 }
 

@@ -18,10 +18,10 @@ mod inbound;
 mod letters;
 mod metrics;
 
+pub(crate) use command::Listed;
 pub use inbound::Unanswered;
 pub use letters::Page as LetterPage;
 pub use metrics::Metrics;
-pub(crate) use command::Listed;
 pub use watch::{Marked, Watch};
 
 use crate::{host::Host, sequencer::SHARDS};
@@ -205,9 +205,8 @@ impl Crew {
 
     fn set_active(&self) {
         // What is installed and cannot serve now hears later what it missed.
-        let hears = |lane: &Arc<Lane>| {
-            lane.actor().map_or(!lane.is_removed(), |actor| hears_conversations(&*actor))
-        };
+        let hears =
+            |lane: &Arc<Lane>| lane.actor().map_or(!lane.is_removed(), |actor| hears_conversations(&*actor));
         let active = self.lanes.read().values().any(hears);
         self.watch.set_active(active);
     }
@@ -242,7 +241,9 @@ impl Crew {
                     self.lanes.write().remove(&lane.id);
                     self.changed.notify_one();
                 }
-                Err(error) => tracing::warn!(%error, plugin = lane.id, "a plugin's rows could not be removed"),
+                Err(error) => {
+                    tracing::warn!(%error, plugin = lane.id, "a plugin's rows could not be removed")
+                }
             }
         }
         let lanes = self.lanes.read();

@@ -73,7 +73,8 @@ impl Slot {
                             let (result, marked) =
                                 carry_out(&ports, conversation, head, &change, &stamp).await;
                             let hidden = hidden(&ports, conversation, &change).await;
-                            let tried = Tried { conversation, change, outcomes, result, hidden, stamp, marked };
+                            let tried =
+                                Tried { conversation, change, outcomes, result, hidden, stamp, marked };
                             Done::Changed(Box::new(tried))
                         };
                         turn.work.push(work.boxed());

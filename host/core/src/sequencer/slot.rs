@@ -91,8 +91,14 @@ impl Slot {
             return;
         }
         self.tend(conversation, turn);
-        let mut batch =
-            Batch { conversation, append: None, holds: Vec::new(), entries: Vec::new(), stamp: None, marked: None };
+        let mut batch = Batch {
+            conversation,
+            append: None,
+            holds: Vec::new(),
+            entries: Vec::new(),
+            stamp: None,
+            marked: None,
+        };
         while let Some(command) = self.waiting.pop_front() {
             let Some(state) = &mut self.state else {
                 self.waiting.push_front(command);

@@ -24,13 +24,20 @@ fn spec(name: &str, arguments: Vec<Argument>) -> CommandSpec {
 fn kitchen(id: &str) -> Arc<Script> {
     let mut script = Script::new(id).hook(Hook::Command);
     script.commands = vec![
-        spec("brew", vec![argument("what", ArgumentKind::Choice, true), argument("cups", ArgumentKind::Integer, false)]),
+        spec(
+            "brew",
+            vec![
+                argument("what", ArgumentKind::Choice, true),
+                argument("cups", ArgumentKind::Integer, false),
+            ],
+        ),
         spec("shout", vec![argument("text", ArgumentKind::Text, true)]),
         spec("refuse", Vec::new()),
         spec("hang", Vec::new()),
     ];
     script.run = Some(Box::new(|invocation| {
-        let given: Vec<_> = invocation.arguments.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let given: Vec<_> =
+            invocation.arguments.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
         let reply = match (&*invocation.name, invocation.arguments.first()) {
             ("shout", Some((_, Given::Text(text)))) => Reply::ToAll(Content::text(text.to_uppercase())),
             ("refuse", _) => return Outcome::Refused { retry: false, text: "the kitchen is closed".into() },

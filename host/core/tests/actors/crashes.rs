@@ -4,8 +4,8 @@ use crate::{
     house::{House, quiet, until},
     script::{Cast, Script, count_up, place, say},
 };
-use godwit_core::domain::actor::{Act, Effects, EventKind, Outcome, What};
 use futures_util::{StreamExt, stream};
+use godwit_core::domain::actor::{Act, Effects, EventKind, Outcome, What};
 use serde_json::json;
 use std::{
     sync::Arc,

@@ -68,8 +68,7 @@ async fn a_bot_hears_everything_in_the_order_in_which_it_happened() {
     ada.ask("react", react).await.unwrap();
     ada.ask("invite", json!({ "conversation": room, "users": [ben.id] })).await.unwrap();
     let client_id = ada.client_id();
-    let mention =
-        json!({ "conversation": room, "client_id": client_id, "body": "hey", "mentions": [bot] });
+    let mention = json!({ "conversation": room, "client_id": client_id, "body": "hey", "mentions": [bot] });
     ada.ask("send", mention).await.unwrap();
     until_true(|| script.heard().len() == 7).await;
     let mut delete = at(2);
@@ -198,7 +197,10 @@ async fn a_refused_send_is_told_and_becomes_a_dead_letter_without_its_text() {
     assert!(script.heard()[1].contains("too_large"), "{:?}", script.heard());
     let page = serde_json::to_value(house.host.letters("loud", None, 10).await.unwrap()).unwrap();
     let letter = &page["letters"][0];
-    assert_eq!((letter["cause"]["errand"]["act"].as_str(), letter["conversation"] == *room), (Some("send"), true));
+    assert_eq!(
+        (letter["cause"]["errand"]["act"].as_str(), letter["conversation"] == *room),
+        (Some("send"), true)
+    );
     assert!(!page.to_string().contains("xxx"));
     let refused = house.host.redrive("loud", letter["n"].as_u64().unwrap()).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "conflict");

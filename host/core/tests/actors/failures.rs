@@ -16,7 +16,8 @@ fn moody(how: Arc<Mutex<Option<fn() -> Outcome<()>>>>) -> Arc<Script> {
     Arc::new(Script::new("moody").bot(&[EventKind::Message], move |event, _| {
         let how = how.clone();
         async move {
-            let is_bad = matches!(&event.what, What::Message { message, .. } if message.content.body == "bad");
+            let is_bad =
+                matches!(&event.what, What::Message { message, .. } if message.content.body == "bad");
             match *how.lock().unwrap() {
                 Some(how) if is_bad => how(),
                 _ => nothing(),

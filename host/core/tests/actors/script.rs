@@ -12,7 +12,8 @@ use godwit_core::domain::{
 };
 use std::sync::{Arc, Mutex};
 
-type OnEvent = dyn Fn(Event, Arc<dyn Desk>) -> futures_util::future::BoxFuture<'static, Outcome<()>> + Send + Sync;
+type OnEvent =
+    dyn Fn(Event, Arc<dyn Desk>) -> futures_util::future::BoxFuture<'static, Outcome<()>> + Send + Sync;
 type Run = dyn Fn(&Invocation) -> Outcome<Reply> + Send + Sync;
 type Handle = dyn Fn(&Request) -> Outcome<Response> + Send + Sync;
 

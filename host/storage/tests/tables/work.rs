@@ -7,8 +7,8 @@ use godwit_domain::{
     kept::Kv,
     message::Content,
     tables::{
-        Answered, Cause, End, Errand, Failing, Finished, KV_BYTES_MAX, KV_VALUE_BYTES_MAX, Letter, Notice, Position,
-        RequestKey, Settlement, Settling, Timer, TimerChange, Work, Worker,
+        Answered, Cause, End, Errand, Failing, Finished, KV_BYTES_MAX, KV_VALUE_BYTES_MAX, Letter, Notice,
+        Position, RequestKey, Settlement, Settling, Timer, TimerChange, Work, Worker,
     },
     time::Ms,
     waist::Error,
@@ -137,7 +137,8 @@ async fn a_bucket_is_scanned_in_order_and_whatever_is_written_there_is_noticed()
     assert_eq!(scan("poll", Some("poll/3"), 1).await.0, [""; 0]);
     assert_eq!(scan("", None, 10).await.0, ["pol", "poll"]);
     assert_eq!(scan("none", None, 10).await, (vec![], 0));
-    let scanned = |end| Settlement { scans: vec![("poll".into(), 1)], ..writes(end, vec![write("poll/4", "")]) };
+    let scanned =
+        |end| Settlement { scans: vec![("poll".into(), 1)], ..writes(end, vec![write("poll/4", "")]) };
     assert_eq!(settle(&house, scanned(at(2))).await, Settling::Done(vec![]));
     assert_eq!(settle(&house, scanned(at(3))).await, Settling::Conflict);
 }
@@ -147,7 +148,8 @@ async fn rows_of_kv_end_by_themselves_and_are_told_with_their_end() {
     let house = house().await;
     let short = KvWrite { ttl_s: Some(5), ..write("short", "1") };
     assert_eq!(settle(&house, writes(at(1), vec![short, write("long", "2")])).await, Settling::Done(vec![]));
-    let ends: Vec<_> = house.tables.kv_all(BOT).await.unwrap().into_iter().map(|row| (row.key, row.expires_at)).collect();
+    let ends: Vec<_> =
+        house.tables.kv_all(BOT).await.unwrap().into_iter().map(|row| (row.key, row.expires_at)).collect();
     assert_eq!(ends, [("long".to_owned(), None), ("short".to_owned(), Some(NOW.plus(5_000)))]);
     house.clock.advance(5_000);
     assert_eq!((get(&house, "short").await, get(&house, "long").await), (None, Some("2".into())));
@@ -191,7 +193,10 @@ async fn a_timer_fires_once_and_one_that_was_cancelled_or_set_anew_does_not() {
     assert_eq!(settle(&house, fires(&all[0])).await, Settling::Done(vec![]));
     assert_eq!(settle(&house, fires(&all[0])).await, Settling::Over);
     let cancel = vec![TimerChange::Cancel("tea".into())];
-    assert_eq!(settle(&house, Settlement { timers: cancel, ..Settlement::of(at(4)) }).await, Settling::Done(vec![]));
+    assert_eq!(
+        settle(&house, Settlement { timers: cancel, ..Settlement::of(at(4)) }).await,
+        Settling::Done(vec![])
+    );
     assert_eq!(settle(&house, fires(&all[1])).await, Settling::Over);
     assert_eq!((due(30).await, house.tables.next_due(BOT, Ms(0)).await), (vec![], Ok(None)));
 }
@@ -320,7 +325,8 @@ async fn every_kind_of_row_of_actors_has_the_bytes_that_the_format_says() {
     };
     let answered = Answered { hash: [1; 32], answer: b"{}".to_vec() };
     let command = RequestKey::Command(HERE, user(1), client(1));
-    let answers = [command, RequestKey::Hook([2; 32])].map(|key| End::Answer(key, answered.clone(), NOW.plus(9)));
+    let answers =
+        [command, RequestKey::Hook([2; 32])].map(|key| End::Answer(key, answered.clone(), NOW.plus(9)));
     let ends: Vec<_> = [effects].into_iter().chain(answers.map(Settlement::of)).collect();
     tables.settle(BOT, ends).await.unwrap();
     let named = Some(("m#0".into(), (HERE, Seq(3)), NOW.plus(9)));
@@ -329,7 +335,10 @@ async fn every_kind_of_row_of_actors_has_the_bytes_that_the_format_says() {
         Cause::Revision { rev: Rev(1) },
         Cause::Timer { name: "tea".into(), at: NOW, payload: b"p".to_vec() },
         Cause::Sent { reference: "m#0".into(), fate: Fate::Held },
-        Cause::Sent { reference: "m#0".into(), fate: Fate::Refused { code: "invalid".into(), text: "no".into() } },
+        Cause::Sent {
+            reference: "m#0".into(),
+            fate: Fate::Refused { code: "invalid".into(), text: "no".into() },
+        },
         Cause::Errand { reference: "m#0".into(), act: "send".into() },
     ];
     let heard = (10..).zip(causes).map(|(n, cause)| {

@@ -11,8 +11,8 @@ use super::{Tables, absent, record, stays};
 use async_trait::async_trait;
 use bytes::Bytes;
 use godwit_domain::{
-    kept::{Kv, KvRow},
     id::{ConversationId, Seq},
+    kept::{Kv, KvRow},
     tables::{
         Answered, Bucket, Errand, Finished, Letter, Notice, Position, RequestKey, Settlement, Settling,
         Timer, Work, Worker, Written,
@@ -95,7 +95,8 @@ impl Work for Tables {
         }
         // Last: until then it is found again.
         let deletes = vec![record::key(plugin.as_bytes())];
-        let _ = self.write(Batch { partition: keys::workers(), checks: vec![], puts: vec![], deletes }).await?;
+        let _ =
+            self.write(Batch { partition: keys::workers(), checks: vec![], puts: vec![], deletes }).await?;
         Ok(())
     }
 
@@ -173,10 +174,7 @@ impl Work for Tables {
 
     async fn due(&self, plugin: &str, until: Ms, limit: usize) -> Result<Vec<Timer>, Error> {
         let partition = keys::work(plugin);
-        let bounds = (
-            Bound::Included(keys::due(Ms(0), 0)),
-            Bound::Included(keys::due(until, u64::MAX)),
-        );
+        let bounds = (Bound::Included(keys::due(Ms(0), 0)), Bound::Included(keys::due(until, u64::MAX)));
         let mut timers = Vec::new();
         for row in self.scan_range(&partition, bounds, Direction::Forward, limit).await? {
             let name: String = record::read("a due timer", &partition, &row.key, &row.value)?;
@@ -187,10 +185,8 @@ impl Work for Tables {
 
     async fn next_due(&self, plugin: &str, after: Ms) -> Result<Option<Ms>, Error> {
         let partition = keys::work(plugin);
-        let bounds = (
-            Bound::Excluded(keys::due(after, u64::MAX)),
-            Bound::Included(keys::due(Ms(u64::MAX), u64::MAX)),
-        );
+        let bounds =
+            (Bound::Excluded(keys::due(after, u64::MAX)), Bound::Included(keys::due(Ms(u64::MAX), u64::MAX)));
         let rows = self.scan_range(&partition, bounds, Direction::Forward, 1).await?;
         Ok(rows.first().and_then(|row| keys::split_due(&row.key)))
     }
@@ -224,9 +220,8 @@ impl Work for Tables {
         let Some((row, _)) = self.find_settled::<Letter>("a dead letter", &partition, &key).await? else {
             return Ok(false);
         };
-        let notice = notice.map(|notice| {
-            stays(&partition, &keys::numbered(keys::NOTICE, n), &Notice { n, ..notice })
-        });
+        let notice =
+            notice.map(|notice| stays(&partition, &keys::numbered(keys::NOTICE, n), &Notice { n, ..notice }));
         let puts = notice.transpose()?.into_iter().collect();
         let checks = vec![Check::Equals(row)];
         let written = self.write(Batch { partition, checks, puts, deletes: vec![key] }).await?;
@@ -288,10 +283,8 @@ impl Tables {
         limit: usize,
     ) -> Result<Vec<T>, Error> {
         let partition = keys::work(plugin);
-        let bounds = (
-            Bound::Excluded(keys::numbered(first, after)),
-            Bound::Included(keys::numbered(first, u64::MAX)),
-        );
+        let bounds =
+            (Bound::Excluded(keys::numbered(first, after)), Bound::Included(keys::numbered(first, u64::MAX)));
         let rows = self.scan_range(&partition, bounds, Direction::Forward, limit).await?;
         rows.iter().map(|row| record::read(what, &partition, &row.key, &row.value)).collect()
     }

@@ -8,9 +8,7 @@ use crate::tables::{Tables, put_one, record, stays};
 use bytes::Bytes;
 use godwit_domain::{
     actor::{KvWrite, bucket},
-    tables::{
-        End, Errand, KV_BYTES_MAX, Letter, Position, Settlement, Settling, Timer, TimerChange,
-    },
+    tables::{End, Errand, KV_BYTES_MAX, Letter, Position, Settlement, Settling, Timer, TimerChange},
     time::Ms,
     waist::{Check, Direction, Error, Outcome, Partition, Put},
 };
