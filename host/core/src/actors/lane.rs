@@ -381,7 +381,9 @@ impl State {
 
     fn stir_all(&mut self) {
         let keys: Vec<_> = self.tracks.keys().copied().collect();
-        keys.into_iter().for_each(|key| drop(self.stir(key)));
+        for key in keys {
+            self.stir(key);
+        }
     }
 
     fn queue(&mut self, key: Option<ConversationId>) {
