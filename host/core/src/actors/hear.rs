@@ -1,11 +1,16 @@
 //! How a plugin hears: what stands in a conversation's log after its place, merged in the order in which it happened,
 //! one event after the other, each until it is settled.
 
-use super::{HOPS_MAX, desk::AtDesk, hears_all, lane::Lane, place};
-use crate::{
-    host::Host,
-    sequencer::{Stand, Visible},
+use super::{
+    HOPS_MAX,
+    desk::AtDesk,
+    hears_all,
+    lane::Lane,
+    patience::{How, failed},
+    place,
+    range::Range,
 };
+use crate::{host::Host, sequencer::Stand};
 use godwit_domain::{
     actor::{Actor, Call, Event, EventKind, Hook, Outcome, What},
     conversation::Member,
@@ -26,14 +31,6 @@ const PAGE: u64 = 64;
 const PAGE_BYTES_MAX: usize = 1 << 20;
 /// How often one run of an event may meet what another wrote before it waits.
 const CONFLICTS_MAX: u32 = 16;
-/// How often a plugin may break on one event.
-const TRAPS_MAX: u32 = 3;
-/// After how many milliseconds an event that failed is tried again at first; it doubles with each failure.
-const RETRY_MS: u64 = 1_000;
-/// And at the latest.
-const RETRY_MS_MAX: u64 = 5 * 60 * 1_000;
-/// For how many milliseconds an event is tried.
-const TRY_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Events that are older than this are skipped.
 const AGE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
 
@@ -75,14 +72,6 @@ struct Page {
     end: Position,
     /// Whether there is more after that.
     more: bool,
-}
-
-/// What the plugin may hear of a conversation.
-struct Range {
-    /// The stretches of messages and revisions in which its user was there; `None` stands for everything.
-    stretches: Option<Vec<(Seq, Rev, Option<(Seq, Rev)>)>>,
-    /// What its user may read; everything, where it hears conversations of which it is no member.
-    visible: Option<Visible>,
 }
 
 /// Hears what waits in one conversation, or outside of all.
@@ -568,107 +557,4 @@ impl Ear<'_> {
 pub fn full(bytes: u64) -> String {
     let max = godwit_domain::tables::KV_BYTES_MAX;
     format!("its keys, values and timers would have {bytes} bytes, the limit is {max}")
-}
-
-/// In what way an event failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    Retry,
-    Drop,
-    Trap,
-}
-
-/// Counts a failure; when the event is tried again, unless it is given up.
-fn failed(before: Failing, how: How, now: Ms) -> (Failing, Option<Ms>) {
-    let wait_ms = |attempts: u32| RETRY_MS_MAX.min(RETRY_MS << attempts.min(16));
-    let waited_ms = match before.attempts {
-        0 => 0,
-        // What is more was time in which nobody tried.
-        attempts => before.waited_ms + now.since(before.last_at).min(2 * wait_ms(attempts - 1)),
-    };
-    let failing = Failing {
-        attempts: before.attempts + 1,
-        traps: before.traps + u32::from(how == How::Trap),
-        waited_ms,
-        last_at: now,
-    };
-    let is_over = how == How::Drop || failing.traps >= TRAPS_MAX || waited_ms >= TRY_MS_MAX;
-    (failing, (!is_over).then(|| now.plus(wait_ms(before.attempts))))
-}
-
-impl Range {
-    /// The first message from that one on that it hears.
-    fn first_seq(&self, from: Seq) -> Option<Seq> {
-        let Some(stretches) = &self.stretches else { return Some(from) };
-        let open = stretches.iter().filter(|(_, _, until)| until.is_none_or(|(seq, _)| seq >= from));
-        open.map(|(after, ..)| from.max(after.next())).min()
-    }
-
-    /// The first revision from that one on that it hears.
-    fn first_rev(&self, from: Rev) -> Option<Rev> {
-        let Some(stretches) = &self.stretches else { return Some(from) };
-        let open = stretches.iter().filter(|(_, _, until)| until.is_none_or(|(_, rev)| rev >= from));
-        open.map(|(_, after, _)| from.max(after.next())).min()
-    }
-
-    fn hears_seq(&self, seq: Seq) -> bool {
-        self.first_seq(seq) == Some(seq)
-    }
-
-    fn hears_rev(&self, rev: Rev) -> bool {
-        self.first_rev(rev) == Some(rev)
-    }
-
-    fn may_read(&self, seq: Seq) -> bool {
-        self.visible.as_ref().is_none_or(|visible| visible.message(seq))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_backs_off_up_to_five_minutes_and_ends_after_a_day() {
-        let (mut failing, mut now, mut waits) = (Failing::default(), Ms(1), Vec::new());
-        loop {
-            let (after, at) = failed(failing, How::Retry, now);
-            failing = after;
-            let Some(at) = at else { break };
-            waits.push(at.since(now) / 1_000);
-            now = at;
-        }
-        assert_eq!(waits[..10], [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
-        let day: u64 = waits.iter().sum();
-        assert!((24 * 3_600..24 * 3_600 + 300).contains(&day), "{day} s");
-    }
-
-    #[test]
-    fn time_in_which_nobody_tried_does_not_count() {
-        let (failing, at) = failed(Failing::default(), How::Retry, Ms(1));
-        assert_eq!(at, Some(Ms(1_001)));
-        let (failing, at) = failed(failing, How::Retry, Ms(1).plus(3 * TRY_MS_MAX));
-        assert!(at.is_some() && failing.waited_ms == 2_000, "{failing:?}");
-    }
-
-    #[test]
-    fn three_traps_and_one_drop_are_the_end() {
-        let (one, at) = failed(Failing::default(), How::Trap, Ms(1));
-        let (two, then) = failed(one, How::Trap, Ms(2));
-        assert!(at.is_some() && then.is_some());
-        assert_eq!(failed(two, How::Trap, Ms(3)).1, None);
-        assert_eq!(failed(Failing::default(), How::Drop, Ms(1)).1, None);
-        assert!(failed(two, How::Retry, Ms(3)).1.is_some(), "what it asks for is no trap");
-    }
-
-    #[test]
-    fn a_plugin_hears_the_stretches_in_which_its_user_was_there() {
-        let stretches = vec![(Seq(2), Rev(1), Some((Seq(5), Rev(4)))), (Seq(8), Rev(6), None)];
-        let range = Range { stretches: Some(stretches), visible: None };
-        let seqs: Vec<_> = (1..=10).filter(|seq| range.hears_seq(Seq(*seq))).collect();
-        assert_eq!(seqs, [3, 4, 5, 9, 10]);
-        assert_eq!((range.first_rev(Rev(1)), range.first_rev(Rev(5))), (Some(Rev(2)), Some(Rev(7))));
-        let gone = Range { stretches: Some(vec![(Seq(2), Rev(1), Some((Seq(5), Rev(4))))]), visible: None };
-        assert_eq!((gone.first_seq(Seq(6)), gone.hears_rev(Rev(5))), (None, false));
-    }
 }

@@ -10,6 +10,8 @@
 mod watch;
 mod lane;
 mod hear;
+mod patience;
+mod range;
 mod commit;
 mod errands;
 mod desk;
