@@ -29,7 +29,10 @@ pub use revise::Deed;
 pub use storage::{direct, newcomer, unknown_user};
 pub use visible::Visible;
 
-use crate::{actors::Watch, changes::Changes, limits, metrics::Metrics, outbox::Reply, person::Judging, registry::Router};
+use crate::{
+    actors::Watch, changes::Changes, limits, metrics::Metrics, outbox::Reply, person::Judging,
+    registry::Router,
+};
 use godwit_domain::{
     conversation::{Member, Meta},
     filter::{Filters, Verdict},
