@@ -44,6 +44,8 @@ export function startChat(auth) {
     byId("nothing").hidden = open !== null;
     if (open) drawHeader(client, client.conversations.get(open));
     if (open === shownId) return;
+    if (shownId) client.unfollow(shownId);
+    if (open) client.follow(open);
     shownId = open;
     messages.open(open);
     if (open) composer.open(open);
@@ -59,7 +61,10 @@ export function startChat(auth) {
   addEventListener("hashchange", draw);
   addEventListener("hashchange", lookUp);
   addEventListener("online", () => client.wake());
+  const look = () => client.setActive(document.visibilityState === "visible");
+  look();
   document.addEventListener("visibilitychange", () => {
+    look();
     if (document.visibilityState === "visible") client.wake();
   });
 

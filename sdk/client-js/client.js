@@ -1,6 +1,7 @@
 // The chat as one person sees it: conversations, messages in order and without holes, marks, people. It puts together a
 // link (the way to the host), an outbox, the marks and a timeline per conversation; it draws nothing.
 // Start at `Client.start`, then `#connected` (a session begins) and `#push` (something happened).
+// This file is long because everything that a person can do and everything that the host says meets here.
 
 import { clientId } from "./id.js";
 import { Backoff } from "./backoff.js";
@@ -28,6 +29,8 @@ export class Client extends Emitter {
   #filling = new Set();
   #revising = new Set();
   #gapTimers = new Map();
+  #following = new Set();
+  #active = true;
   #loadingOlder = new Map();
   #wantedUsers = [];
   #askedUsers = new Set();
@@ -72,7 +75,7 @@ export class Client extends Emitter {
       timeoutMs,
       upgradeMs,
       backoff: new Backoff(backoff),
-      introduce: () => ({ device: { ...device, id: deviceId }, resume: this.#cursor ?? undefined, window: PAGE }),
+      introduce: () => ({ device: { ...device, id: deviceId }, resume: this.#cursor ?? undefined, active: this.#active, window: PAGE }),
       onConnected: (ok) => this.#connected(ok),
       onLost: () => this.#lost(),
       onPush: (name, value) => this.#push(name, value),
@@ -285,6 +288,35 @@ export class Client extends Emitter {
     return this.#loadingOlder.get(conversation);
   }
 
+  /** This conversation is open in front of a person: its messages come live, however many are in. */
+  follow(conversation) {
+    this.#following.add(conversation);
+    // A session that is yet to begin follows what there is then.
+    if (this.state === "connected") this.#follow(conversation);
+  }
+
+  /** It no longer is. */
+  unfollow(conversation) {
+    if (this.#following.delete(conversation) && this.state === "connected") {
+      this.#link.call("unfollow", { conversation }, () => {});
+    }
+  }
+
+  #follow(id) {
+    this.#link.call("follow", { conversation: id }, (error) => {
+      // What was said before the answer came as heads, in a while; who looks at it wants it now.
+      const many = this.conversations.get(id)?.member_count > this.hello.follow_above;
+      if (!error && many && this.#following.has(id)) this.#ask(id);
+    });
+  }
+
+  /** Whether a person is looking at all: drives notifications. */
+  setActive(active) {
+    if (active === this.#active) return;
+    this.#active = active;
+    if (this.state === "connected") this.#link.call("active", { active }, () => {});
+  }
+
   /** A person has seen what is here of this conversation. */
   read(conversation) {
     const timeline = this.#timelines.get(conversation);
@@ -322,6 +354,8 @@ export class Client extends Emitter {
     for (const id of this.#timelines.keys()) this.#catchUp(id);
     this.#outbox.online(held);
     this.#marks.online();
+    // A session begins without following anything.
+    for (const id of this.#following) this.#follow(id);
     for (const id of [...this.#unreviewed.keys()]) this.#review(id);
   }
 

@@ -48,6 +48,8 @@ export interface Message {
   /** With what this person does. */
   my_reactions?: string[] | null;
   via?: string | null;
+  /** To be shown without an alert. */
+  quiet?: boolean;
 }
 
 export interface Conversation {
@@ -320,6 +322,12 @@ export class Client {
   older(conversation: string, limit?: number): Promise<void>;
   /** Whether all of it, back to the first message, is here. */
   isComplete(conversation: string): boolean;
+  /** It is open in front of a person: its messages come live, however many are in. Kept over reconnecting. */
+  follow(conversation: string): void;
+  /** It no longer is. */
+  unfollow(conversation: string): void;
+  /** Whether a person is looking at all, which drives notifications; so from the start. */
+  setActive(active: boolean): void;
   /** A person has seen what is here. */
   read(conversation: string): void;
   /** What became of an own message. */

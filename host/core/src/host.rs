@@ -5,6 +5,7 @@
 use crate::{
     accounts, actors,
     changes::Changes,
+    deliver::{self, Stage, later},
     held, limits,
     metrics::Metrics,
     outbox::{self, Drain},
@@ -17,9 +18,10 @@ use bytes::Bytes;
 use godwit_domain::{
     filter::Filters,
     id::{ConversationId, Generation, LoginId, Seq, UserId},
+    notification::Notifications,
     plugin::Part,
     tables,
-    time::Clock,
+    time::{Clock, Ms},
 };
 use godwit_protocol::{
     encode,
@@ -69,6 +71,10 @@ pub struct Parts {
     pub conversations: Arc<dyn tables::Conversations>,
     /// The rows of drafts on hold.
     pub held: Arc<dyn tables::HeldDrafts>,
+    /// The rows of notifications that were put off.
+    pub deferrals: Arc<dyn tables::Deferrals>,
+    /// Who delivers notifications.
+    pub notifications: Arc<dyn Notifications>,
     /// The rows of accounts.
     pub account_tables: Arc<dyn tables::Accounts>,
     /// The plugins that serve hooks of actors.
@@ -101,6 +107,7 @@ pub struct Parts {
 pub struct Host {
     pub(crate) parts: Parts,
     pub(crate) sequencer: sequencer::Handle,
+    stage: Arc<Stage>,
     pub(crate) cards: Arc<Cards>,
     pub(crate) people: People,
     pub(crate) crew: Arc<actors::Crew>,
@@ -142,6 +149,15 @@ impl Host {
         let cards = Arc::<Cards>::default();
         let (work, clock, counted) = (parts.work.clone(), parts.clock.clone(), parts.actor_metrics.clone());
         let crew = actors::Crew::new(parts.actors.clone(), work, clock, counted);
+        let (later, commands) = later::channel();
+        let stage = Stage::new(deliver::Ports {
+            router: parts.registry.clone(),
+            accounts: parts.account_tables.clone(),
+            later: later.clone(),
+            clock: parts.clock.clone(),
+            metrics: parts.metrics.clone(),
+            limits: parts.limits.clone(),
+        });
         let ports = sequencer::Ports {
             conversations: parts.conversations.clone(),
             held: parts.held.clone(),
@@ -149,6 +165,8 @@ impl Host {
             accounts: parts.account_tables.clone(),
             cards: cards.clone(),
             router: parts.registry.clone(),
+            stage: stage.clone(),
+            later,
             clock: parts.clock.clone(),
             changes: parts.changes.clone(),
             metrics: parts.metrics.clone(),
@@ -159,7 +177,10 @@ impl Host {
         let hello = hello(&parts);
         let hello_frame = encode::push("hello", &hello).into();
         let (people, draining) = (People::default(), AtomicBool::new(false));
-        let host = Arc::new(Self { parts, sequencer, cards, people, crew, hello, hello_frame, draining });
+        let (deferrals, metrics) = (parts.deferrals.clone(), parts.metrics.clone());
+        let host =
+            Arc::new(Self { parts, sequencer, stage, cards, people, crew, hello, hello_frame, draining });
+        tokio::spawn(later::run(Arc::downgrade(&host), commands, deferrals, metrics));
         tokio::spawn(tell_in_time(Arc::downgrade(&host)));
         tokio::spawn(held::tend_in_time(Arc::downgrade(&host)));
         tokio::spawn(actors::tend(Arc::downgrade(&host)));
@@ -236,7 +257,7 @@ impl Host {
         registry.each(|entry| entry.outbox.close(Close::Draining));
         self.until_empty(CLOSE_WAIT).await;
         self.crew.close().await;
-        self.sequencer.settle().await;
+        self.settle().await;
         tracing::info!(left = registry.len(), "drained");
     }
 
@@ -245,13 +266,33 @@ impl Host {
         self.parts.registry.tell_heads();
     }
 
-    /// Tells every session up to where it has been told everything, heads included.
+    /// Tells every session up to where it has been told everything, heads included. Those that are to be told of large
+    /// conversations hear of it with that.
     pub fn tell_cursors(&self) {
         let at = self.parts.changes.cursor();
-        self.parts.registry.each(|entry| {
-            let cursor = || Told { cursor: Cursor { user: entry.user, at }.to_string() };
-            entry.outbox.cursor(|| encode::push("cursor", &cursor()).into());
-        });
+        self.parts.registry.each(|entry| entry.outbox.cursor(|| cursor_frame(entry.user, at)));
+    }
+
+    /// Tells the sessions whose turn it is where the large conversations stand that they do not follow.
+    pub fn tell_slowly(&self, turn: usize) {
+        let owing = self.parts.registry.owing(turn);
+        if owing.is_empty() {
+            return;
+        }
+        let at = self.parts.changes.cursor();
+        owing.iter().for_each(|entry| entry.outbox.tell_all(|| cursor_frame(entry.user, at)));
+    }
+
+    /// Waits until what was accepted before is durable and answered, marks that rose by sending included, and told to
+    /// whom it concerns.
+    pub async fn settle(&self) {
+        self.sequencer.settle().await;
+        self.stage.settle().await;
+    }
+
+    /// Looks now what is due of the notifications that were put off, as is done every second.
+    pub async fn tend_deferred(&self) {
+        self.stage.tend_deferred().await;
     }
 
     async fn until_empty(&self, within: Duration) {
@@ -271,15 +312,21 @@ async fn tell_in_time(host: Weak<Host>) {
     let mut ticks = tokio::time::interval(HEADS_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told_at = Instant::now();
-    loop {
+    for turn in 0usize.. {
         ticks.tick().await;
         let Some(host) = host.upgrade() else { return };
         host.tell_heads();
+        host.tell_slowly(turn);
         if told_at.elapsed() >= Duration::from_millis(host.parts.resume.cursor_interval_ms) {
             told_at = Instant::now();
             host.tell_cursors();
         }
     }
+}
+
+fn cursor_frame(user: UserId, at: Ms) -> Bytes {
+    let cursor = Cursor { user, at }.to_string();
+    encode::push("cursor", &Told { cursor }).into()
 }
 
 #[derive(Serialize)]
@@ -301,8 +348,7 @@ fn hello(parts: &Parts) -> object::Hello {
         max_body_bytes: parts.limits.body_bytes_max,
         max_in_flight: parts.limits.in_flight_max,
         max_users_per_request: parts.limits.users_per_request_max,
-        // Live messages flow to every member, however many: nobody has to follow.
-        follow_above: u32::MAX,
+        follow_above: parts.limits.follow_above,
         features: parts.transport.features,
     }
 }

@@ -3,7 +3,8 @@
 //! It owns sessions, the sequencer, conversations, fan-out and accounts, all against the ports of the domain.
 //! It refuses to know sockets, HTTP, wasmtime and redb: those are plugged in by the binary.
 //!
-//! Start with [`host::Host`], then follow a message: [`session`] → [`sequencer`] → [`registry`] → [`outbox`].
+//! Start with [`host::Host`], then follow a message: [`session`] → [`sequencer`] → [`deliver`] →
+//! [`registry`] → [`outbox`].
 
 pub mod host;
 pub mod session;
@@ -11,10 +12,12 @@ pub mod sequencer;
 pub mod held;
 pub mod actors;
 pub mod changes;
+pub mod deliver;
 pub mod registry;
 pub mod outbox;
 pub mod view;
 pub mod person;
+pub mod review;
 pub mod accounts;
 pub mod limits;
 pub mod metrics;

@@ -41,6 +41,18 @@ pub struct Options {
     /// Receipts are pushed, and marks of others kept, in groups of up to so many members.
     #[schemars(extend("exceeded" = "no receipts are pushed"))]
     pub receipts_above: usize,
+    /// Messages are pushed to every member in conversations of up to so many; above it to the sessions that follow.
+    #[schemars(extend("exceeded" = "pushed to who follows, `heads` to the others"))]
+    pub follow_above: u32,
+    /// How many conversations a session may follow.
+    #[schemars(extend("exceeded" = "`invalid`"))]
+    pub follows_max: usize,
+    /// How long fan-out rules and delivery policies may take about one message, in milliseconds.
+    #[schemars(extend("exceeded" = "the built-in rule is used"))]
+    pub deliver_ms: u64,
+    /// How many pushes of one conversation may wait behind a message that such a rule is asked about.
+    #[schemars(extend("exceeded" = "told as `heads`"))]
+    pub delivering_max: usize,
 }
 
 impl Default for Options {
@@ -57,6 +69,10 @@ impl Default for Options {
             hold_max_s: 3 * 24 * 60 * 60,
             logins_per_minute: 20,
             receipts_above: 100,
+            follow_above: 100,
+            follows_max: 500,
+            deliver_ms: 500,
+            delivering_max: 1_000,
         }
     }
 }

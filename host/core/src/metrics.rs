@@ -29,6 +29,44 @@ pub struct Metrics {
     pub conversations: Gauge,
     /// Storage failures that a shard saw.
     pub store_failures: Counter,
+    /// What waits in the deliver stage.
+    pub delivering: Gauge,
+    /// Messages and revisions of the deliver stage that were told as heads.
+    pub collapsed: Counter,
+    /// Fan-out rules and delivery policies that were not heard in time.
+    pub overdue: Counter,
+    /// Notifications that are put off.
+    pub deferred: Gauge,
+    /// Notifications that were put off and are no more, by how they ended.
+    pub deferrals_ended: Family<Ended, Counter>,
+}
+
+/// The label of [`Metrics::deferrals_ended`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    /// How.
+    pub end: DeferralEnd,
+}
+
+/// How a notification that was put off ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeferralEnd {
+    /// Its time came, and it was handed on.
+    Due,
+    /// The conversation was read, left or emptied, or a policy no longer wants it.
+    Cancelled,
+    /// It was put off for as long as may be.
+    Expired,
+}
+
+impl prometheus_client::encoding::EncodeLabelValue for DeferralEnd {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.write_str(match self {
+            Self::Due => "due",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        })
+    }
 }
 
 /// The label of [`Metrics::refusals`].
@@ -67,6 +105,11 @@ impl Default for Metrics {
             closes: Family::default(),
             conversations: Gauge::default(),
             store_failures: Counter::default(),
+            delivering: Gauge::default(),
+            collapsed: Counter::default(),
+            overdue: Counter::default(),
+            deferred: Gauge::default(),
+            deferrals_ended: Family::default(),
         }
     }
 }
@@ -84,6 +127,19 @@ impl Metrics {
         registry.register("closes", "Sessions that the host ended", self.closes.clone());
         registry.register("conversations", "Conversations held in memory", self.conversations.clone());
         registry.register("store_failures", "Storage failures that a shard saw", self.store_failures.clone());
+        registry.register("delivering", "What waits in the deliver stage", self.delivering.clone());
+        let help = "Messages and revisions of the deliver stage that were told as heads";
+        registry.register("collapsed", help, self.collapsed.clone());
+        let help = "Fan-out rules and delivery policies that were not heard in time";
+        registry.register("delivery_overdue", help, self.overdue.clone());
+        registry.register("deferred", "Notifications that are put off", self.deferred.clone());
+        let help = "Notifications that were put off and are no more";
+        registry.register("deferrals_ended", help, self.deferrals_ended.clone());
+    }
+
+    /// Counts notifications that are no longer put off.
+    pub fn deferral_ended(&self, end: DeferralEnd, count: usize) {
+        self.deferrals_ended.get_or_create(&Ended { end }).inc_by(count as u64);
     }
 
     /// Counts a refusal.

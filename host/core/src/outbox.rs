@@ -59,11 +59,26 @@ struct State {
     /// The ids of requests that have no reply yet: few, so a list is the smallest and the fastest.
     in_flight: Vec<u64>,
     gate: Option<Box<Gate>>,
-    /// Where conversations stand of which the session was spared a push.
-    #[expect(clippy::box_collection, reason = "most sessions have none, and a pointer is a sixth of a map")]
-    spared: Option<Box<HashMap<ConversationId, object::Head>>>,
+    /// Where conversations stand of which the session was spared a push; most sessions have none.
+    spared: Option<Box<Spared>>,
     /// Whether something went out since the last cursor.
     moved: bool,
+}
+
+/// How soon a session is told where a conversation stands of which it was spared a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Within about a second.
+    Soon,
+    /// Within half a minute: of large conversations, which go on all the time.
+    Slowly,
+}
+
+/// Where conversations stand that are to be told.
+#[derive(Default)]
+struct Spared {
+    soon: HashMap<ConversationId, object::Head>,
+    slowly: HashMap<ConversationId, object::Head>,
 }
 
 /// What gathers for a session whose `connect` is being answered.
@@ -96,6 +111,27 @@ impl Shared {
         true
     }
 
+    fn add_heads(&self, state: &mut State, slow: bool) {
+        if state.gate.is_none()
+            && let Some(frame) = take_heads(state, slow)
+            && self.add(state, &frame)
+        {
+            state.frames.push(Frame::Push(frame));
+        }
+    }
+
+    fn add_cursor(&self, state: &mut State, frame: impl FnOnce() -> Bytes) {
+        let owes = state.spared.as_ref().is_some_and(|spared| !spared.slowly.is_empty());
+        if !state.moved || state.gate.is_some() || state.close.is_some() || owes {
+            return;
+        }
+        let frame = frame();
+        if self.add(state, &frame) {
+            state.frames.push(Frame::Push(frame));
+            state.moved = false;
+        }
+    }
+
     fn with(&self, change: impl FnOnce(&mut State)) {
         let waker = {
             let mut state = self.state.lock();
@@ -112,11 +148,15 @@ impl Shared {
 }
 
 impl State {
-    /// Whether it is the first.
-    fn spare(&mut self, head: object::Head) -> bool {
-        let first = self.spared.is_none();
-        self.spared.get_or_insert_default().insert(head.conversation, head);
-        first
+    /// Whether it is the first of its pace.
+    fn spare(&mut self, head: object::Head, pace: Pace) -> bool {
+        let Spared { soon, slowly } = &mut **self.spared.get_or_insert_default();
+        let conversation = head.conversation;
+        if pace == Pace::Soon {
+            slowly.remove(&conversation);
+        }
+        let heads = if pace == Pace::Soon || soon.contains_key(&conversation) { soon } else { slowly };
+        heads.insert(conversation, head).is_none() && heads.len() == 1
     }
 
     /// Turns what gathered behind the gate, and can be fetched as well, into heads.
@@ -128,7 +168,7 @@ impl State {
             match at {
                 Some(at) => {
                     self.bytes -= frame.len();
-                    self.spare(at.head);
+                    self.spare(at.head, Pace::Soon);
                 }
                 None => {
                     if let Some(gate) = &mut self.gate {
@@ -184,7 +224,7 @@ impl Outbox {
                     state.collapse();
                 }
                 if let (Some(Gate { collapsed: true, .. }), Some(at)) = (state.gate.as_deref(), at) {
-                    state.spare(at.head);
+                    state.spare(at.head, Pace::Soon);
                     return;
                 }
             }
@@ -198,10 +238,11 @@ impl Outbox {
         });
     }
 
-    /// Notes where a conversation stands, to be told by [`Outbox::tell_heads`]; whether it is the first such note.
-    pub fn spare(&self, head: object::Head) -> bool {
+    /// Notes where a conversation stands, to be told by [`Outbox::tell_heads`], or slowly by
+    /// [`Outbox::tell_all`]; whether it is the first note of that pace.
+    pub fn spare(&self, head: object::Head, pace: Pace) -> bool {
         let mut first = false;
-        self.0.with(|state| first = state.spare(head));
+        self.0.with(|state| first = state.spare(head, pace));
         first
     }
 
@@ -209,37 +250,31 @@ impl Outbox {
     pub fn unspare(&self, conversation: ConversationId) {
         self.0.with(|state| {
             if let Some(spared) = &mut state.spared {
-                spared.remove(&conversation);
+                spared.soon.remove(&conversation);
+                spared.slowly.remove(&conversation);
             }
         });
     }
 
-    /// Tells what was noted. Behind a shut gate it stays.
+    /// Tells what was noted to be told soon. Behind a shut gate it stays.
     pub fn tell_heads(&self) {
+        self.0.with(|state| self.0.add_heads(state, false));
+    }
+
+    /// Adds the frame of a cursor, after what was noted to be told soon, if anything went out since the last one. Where
+    /// something is to be told slowly there is none: it would cover that. It comes with [`Outbox::tell_all`].
+    pub fn cursor(&self, frame: impl FnOnce() -> Bytes) {
         self.0.with(|state| {
-            if state.gate.is_some() {
-                return;
-            }
-            if let Some(frame) = take_heads(state)
-                && self.0.add(state, &frame)
-            {
-                state.frames.push(Frame::Push(frame));
-            }
+            self.0.add_heads(state, false);
+            self.0.add_cursor(state, frame);
         });
     }
 
-    /// Adds the frame of a cursor, after what was noted, if anything went out since the last one.
-    pub fn cursor(&self, frame: impl FnOnce() -> Bytes) {
-        self.tell_heads();
+    /// As [`Outbox::cursor`], after all that was noted.
+    pub fn tell_all(&self, frame: impl FnOnce() -> Bytes) {
         self.0.with(|state| {
-            if !state.moved || state.gate.is_some() {
-                return;
-            }
-            let frame = frame();
-            if self.0.add(state, &frame) {
-                state.frames.push(Frame::Push(frame));
-                state.moved = false;
-            }
+            self.0.add_heads(state, true);
+            self.0.add_cursor(state, frame);
         });
     }
 
@@ -270,11 +305,7 @@ impl Outbox {
                     state.frames.push(Frame::Push(frame));
                 }
             }
-            if let Some(frame) = take_heads(state)
-                && self.0.add(state, &frame)
-            {
-                state.frames.push(Frame::Push(frame));
-            }
+            self.0.add_heads(state, true);
         });
     }
 
@@ -309,8 +340,15 @@ impl Outbox {
 }
 
 /// The push of what was noted, ordered by conversation.
-fn take_heads(state: &mut State) -> Option<Bytes> {
-    let mut heads: Vec<_> = state.spared.take()?.into_values().collect();
+fn take_heads(state: &mut State, slow: bool) -> Option<Bytes> {
+    let spared = state.spared.as_mut()?;
+    let mut heads: Vec<_> = spared.soon.drain().map(|(_, head)| head).collect();
+    if slow {
+        heads.extend(spared.slowly.drain().map(|(_, head)| head));
+    }
+    if spared.slowly.is_empty() {
+        state.spared = None;
+    }
     if heads.is_empty() {
         return None;
     }
@@ -483,128 +521,4 @@ impl Drop for Reply {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use godwit_domain::{id::Rev, time::Ms};
-
-    fn drained(drain: &mut Drain) -> Result<Vec<Bytes>, Close> {
-        let mut frames = Vec::new();
-        match drain.poll_next(&mut Context::from_waker(Waker::noop()), &mut frames) {
-            Poll::Ready(Err(close)) => Err(close),
-            _ => Ok(frames.into_iter().map(Frame::into_bytes).collect()),
-        }
-    }
-
-    #[test]
-    fn frames_come_out_in_order_and_an_overflow_closes() {
-        let (outbox, mut drain) = channel(10);
-        outbox.reply(1, "four");
-        outbox.push(Bytes::from("five!"), None);
-        assert_eq!(drained(&mut drain).unwrap(), ["four", "five!"]);
-        outbox.reply(1, "a frame over the limit");
-        assert_eq!(drained(&mut drain).unwrap().len(), 1);
-        outbox.reply(1, "12345678");
-        outbox.reply(1, "90a");
-        assert_eq!(drained(&mut drain), Err(Close::SlowConsumer));
-        outbox.close(Close::Draining);
-        assert_eq!(drained(&mut drain), Err(Close::SlowConsumer), "the first reason stays");
-    }
-
-    fn at(last_seq: u64) -> At {
-        let conversation = ConversationId::from_u128(1);
-        let head =
-            object::Head { conversation, last_seq: Seq(last_seq), last_rev: Rev(0), updated_at: Ms(1) };
-        At { head, seq: Some(Seq(last_seq)) }
-    }
-
-    #[test]
-    fn what_is_too_much_for_a_gate_is_told_as_heads() {
-        let (outbox, mut drain) = channel(1000);
-        outbox.shut_gate();
-        for seq in 1..=100 {
-            outbox.push(Bytes::from("m".repeat(100)), Some(at(seq)));
-        }
-        outbox.push(Bytes::from("other"), None);
-        outbox.open_gate(1, "reply", &HashMap::new());
-        let frames = drained(&mut drain).unwrap();
-        assert_eq!(frames[0], "reply");
-        let text: Vec<_> = frames.iter().map(|frame| std::str::from_utf8(frame).unwrap()).collect();
-        assert!(text.contains(&"other") && text.len() < 10, "{text:?}");
-        assert!(text.last().unwrap().contains(r#""last_seq":100"#), "{text:?}");
-    }
-
-    #[test]
-    fn a_cursor_follows_what_moved_and_what_was_spared() {
-        let (outbox, mut drain) = channel(1000);
-        let frame = || Bytes::from("cursor");
-        outbox.cursor(frame);
-        assert!(drained(&mut drain).unwrap().is_empty());
-        assert!(outbox.spare(at(1).head));
-        assert!(!outbox.spare(at(2).head));
-        outbox.cursor(frame);
-        outbox.cursor(frame);
-        let frames = drained(&mut drain).unwrap();
-        assert!(frames.len() == 2 && frames[0].starts_with(br#"{"heads":[{"#) && frames[1] == "cursor");
-    }
-
-    #[test]
-    fn a_gate_drops_what_the_reply_covers_and_keeps_the_rest_in_order() {
-        let (outbox, mut drain) = channel(1000);
-        let conversation = ConversationId::from_u128(1);
-        outbox.shut_gate();
-        outbox.push(Bytes::from("old"), Some(at(4)));
-        outbox.push(Bytes::from("other"), None);
-        outbox.push(Bytes::from("new"), Some(at(5)));
-        assert_eq!(drained(&mut drain).unwrap(), Vec::<Bytes>::new());
-        outbox.open_gate(1, "reply", &HashMap::from([(conversation, Seq(4))]));
-        outbox.push(Bytes::from("later"), Some(at(4)));
-        assert_eq!(drained(&mut drain).unwrap(), ["reply", "other", "new", "later"]);
-    }
-
-    #[test]
-    fn a_request_is_answered_exactly_once_even_when_it_is_dropped() {
-        let (outbox, mut drain) = channel(1000);
-        let reply = outbox.begin(1, 2).ok().unwrap();
-        assert!(matches!(outbox.begin(1, 2), Err(Busy::InUse)));
-        let second = outbox.begin(2, 2).ok().unwrap();
-        assert!(matches!(outbox.begin(3, 2), Err(Busy::Full)));
-        second.done();
-        drop(reply);
-        let frames = drained(&mut drain).unwrap();
-        assert_eq!(frames[0], r#"{"id":2,"ok":{}}"#);
-        assert!(frames[1].starts_with(br#"{"id":1,"error":{"code":"internal""#));
-        assert_eq!(outbox.in_flight(), 0);
-    }
-
-    #[test]
-    fn what_is_kept_by_the_transport_counts_until_it_is_released() {
-        let (outbox, mut drain) = channel(10);
-        let take = |drain: &mut Drain| {
-            let mut frames = Vec::new();
-            let _ = drain.poll_kept(&mut Context::from_waker(Waker::noop()), &mut frames);
-            frames
-        };
-        outbox.push(Bytes::from("123456"), None);
-        assert_eq!(take(&mut drain), [Frame::Push(Bytes::from("123456"))]);
-        drain.release(6);
-        outbox.reply(7, "1234567");
-        assert_eq!(take(&mut drain), [Frame::Reply(7, Bytes::from("1234567"))]);
-        outbox.push(Bytes::from("890"), None);
-        assert_eq!(take(&mut drain).len(), 1, "just within the limit");
-        outbox.push(Bytes::from("a"), None);
-        assert_eq!(drained(&mut drain), Err(Close::SlowConsumer));
-    }
-
-    #[test]
-    fn what_gathers_behind_a_gate_still_counts_when_frames_before_it_are_written() {
-        let (outbox, mut drain) = channel(30);
-        outbox.push(Bytes::from("hello"), None);
-        outbox.shut_gate();
-        let at = Some(at(1));
-        outbox.push(Bytes::from("12345"), at);
-        assert_eq!(drained(&mut drain).unwrap(), ["hello"]);
-        outbox.open_gate(1, "reply", &HashMap::from([(ConversationId::from_u128(1), Seq(1))]));
-        outbox.push(Bytes::from("67890"), at);
-        assert_eq!(drained(&mut drain).unwrap(), ["reply", "67890"]);
-    }
-}
+mod tests;

@@ -65,6 +65,19 @@ impl Person {
         self.recent.lock().get_or_insert_default().attempt(now, conversation, body)
     }
 
+    /// What the user did lately, where nothing is sent.
+    pub fn lately(&self, now: Ms, conversation: Option<ConversationId>) -> Activity {
+        let mut recent = self.recent.lock();
+        let Some(recent) = recent.as_mut() else {
+            return Activity { here: conversation.map(|_| Counts::default()), ..Activity::default() };
+        };
+        let here = conversation.map(|conversation| {
+            let place = recent.here.iter_mut().find(|(other, _)| *other == conversation);
+            place.map_or_else(Counts::default, |(_, sliding)| sliding.counts(now))
+        });
+        Activity { here, overall: recent.overall.counts(now), ..Activity::default() }
+    }
+
     /// Enters a draft before it is judged. Where the same client id is being judged already, waits for its outcome:
     /// what is sent twice at once must not be judged by two sets of plugins.
     pub async fn enter(self: &Arc<Self>, conversation: ConversationId, client: ClientId) -> Judging {
@@ -191,10 +204,18 @@ struct Sliding {
 impl Sliding {
     /// The counts before this attempt, which is added.
     fn attempt(&mut self, now: Ms) -> Counts {
+        let before = self.counts(now);
+        self.seconds.add();
+        self.ten_seconds.add();
+        self.minutes.add();
+        before
+    }
+
+    fn counts(&mut self, now: Ms) -> Counts {
         Counts {
-            messages_10s: self.seconds.count_then_add(now.0 / 1_000),
-            messages_60s: self.ten_seconds.count_then_add(now.0 / 10_000),
-            messages_1h: self.minutes.count_then_add(now.0 / 60_000),
+            messages_10s: self.seconds.count(now.0 / 1_000),
+            messages_60s: self.ten_seconds.count(now.0 / 10_000),
+            messages_1h: self.minutes.count(now.0 / 60_000),
         }
     }
 }
@@ -213,20 +234,23 @@ impl<const N: usize> Default for Parts<N> {
 }
 
 impl<const N: usize> Parts<N> {
-    fn count_then_add(&mut self, part: u64) -> u32 {
+    /// What is counted up to that part of time, which is the newest from here on.
+    fn count(&mut self, part: u64) -> u32 {
         let steps = part.saturating_sub(self.newest).min(N as u64);
         for step in 0..steps {
             let oldest = &mut self.counts[((part - step) % N as u64) as usize];
             self.sum -= u32::from(std::mem::take(oldest));
         }
         self.newest = self.newest.max(part);
-        let before = self.sum;
+        self.sum
+    }
+
+    fn add(&mut self) {
         let count = &mut self.counts[(self.newest % N as u64) as usize];
         if *count < u16::MAX {
             *count += 1;
             self.sum += 1;
         }
-        before
     }
 }
 
@@ -264,6 +288,23 @@ mod tests {
         let much_later = person.attempt(start.plus(3_700_000), here, None);
         assert_eq!(much_later.overall, Counts::default());
         assert_eq!(much_later.same_body_60s, 0);
+    }
+
+    #[test]
+    fn what_was_done_lately_is_told_without_counting_as_done() {
+        let person = Person::default();
+        let (here, there) = (ConversationId::from_u128(1), ConversationId::from_u128(2));
+        let start = Ms(3_600_000_000);
+        assert_eq!(person.lately(start, Some(here)).here, Some(Counts::default()));
+        person.attempt(start, here, None);
+        let once = Counts { messages_10s: 1, messages_60s: 1, messages_1h: 1 };
+        for _ in 0..2 {
+            let lately = person.lately(start, Some(here));
+            assert_eq!((lately.overall, lately.here), (once, Some(once)));
+        }
+        assert_eq!(person.lately(start, Some(there)).here, Some(Counts::default()));
+        assert_eq!(person.lately(start, None).here, None);
+        assert_eq!(person.lately(start.plus(3_700_000), Some(here)).overall, Counts::default());
     }
 
     #[test]

@@ -1,16 +1,25 @@
 //! Who is connected here: user → sessions, and the port through which everything for a user leaves a shard.
 
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Pace};
 use bytes::Bytes;
 use godwit_domain::id::{ConversationId, LoginId, Seq, SessionId, UserId};
 use godwit_protocol::{error::Close, object};
 use parking_lot::{Mutex, RwLock};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// A frame on its way to users.
 pub struct Push<'a> {
-    /// To all sessions of these.
+    /// To sessions of these.
     pub audience: &'a [UserId],
+    /// To which of them.
+    pub reach: Reach,
     /// What they get, encoded once and shared.
     pub frame: Bytes,
     /// What the sessions of this one user get in its place.
@@ -19,6 +28,15 @@ pub struct Push<'a> {
     pub except: Option<SessionId>,
     /// What it is about, where that can be fetched as well.
     pub at: Option<At>,
+}
+
+/// Which sessions of its audience a push reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// All.
+    Sessions,
+    /// Those that follow the conversation that it is [`At`]; the others are told in a while where that stands.
+    Followers(Pace),
 }
 
 /// What a push is about: where one is too many, the head tells what to fetch in its place.
@@ -36,13 +54,27 @@ pub trait Router: Send + Sync + 'static {
     fn route(&self, push: Push<'_>);
 
     /// Tells the sessions of the audience in a while where a conversation stands, in place of a push.
-    fn spare(&self, audience: &[UserId], head: object::Head);
+    fn spare(&self, audience: &[UserId], head: object::Head, pace: Pace);
 
     /// Takes back what [`Router::spare`] noted of a conversation for a user who goes, and was shown how it stood then.
     fn unspare(&self, user: UserId, conversation: ConversationId);
 
     /// Whether the user has a session other than `except`: saves encoding for nobody.
     fn reaches(&self, user: UserId, except: Option<SessionId>) -> bool;
+
+    /// How the user's sessions stand to a conversation.
+    fn attends(&self, user: UserId, conversation: ConversationId) -> Attends;
+}
+
+/// How a user's sessions stand to a conversation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attends {
+    /// One is live.
+    pub online: bool,
+    /// A person is looking at one.
+    pub active: bool,
+    /// One follows.
+    pub follows: bool,
 }
 
 /// A session that is connected.
@@ -55,20 +87,73 @@ pub struct Entry {
     pub login: Option<LoginId>,
     /// Where its frames go.
     pub outbox: Outbox,
+    /// Whether a person is looking.
+    pub active: AtomicBool,
+    /// The conversations that it follows, in order.
+    pub following: Mutex<Vec<ConversationId>>,
+}
+
+impl Entry {
+    /// Whether it follows that conversation.
+    pub fn follows(&self, conversation: ConversationId) -> bool {
+        self.following.lock().binary_search(&conversation).is_ok()
+    }
+
+    /// Follows a conversation, or no longer does; `false` where it follows `max` others.
+    pub fn follow(&self, conversation: ConversationId, on: bool, max: usize) -> bool {
+        let mut following = self.following.lock();
+        match (following.binary_search(&conversation), on) {
+            (Err(_), true) if following.len() >= max => return false,
+            (Err(place), true) => following.insert(place, conversation),
+            (Ok(place), false) => drop(following.remove(place)),
+            (Ok(_), true) | (Err(_), false) => {}
+        }
+        true
+    }
+}
+
+/// A session's place in the registry: it ends with whoever owns it, and so where a socket is dropped in the midst of
+/// `connect` as well.
+pub struct Registered {
+    registry: Arc<Registry>,
+    /// How the session stands there.
+    pub entry: Arc<Entry>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.remove(&self.entry);
+    }
+}
+
+impl Deref for Registered {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
 }
 
 const STRIPES: usize = 64;
+/// Every how many turns of [`Registry::owing`] a session is told what is told [`Pace::Slowly`].
+const SLOW_TURNS: usize = 30;
 
 /// The sessions of this host.
 pub struct Registry {
     stripes: [RwLock<HashMap<UserId, Vec<Arc<Entry>>>>; STRIPES],
     /// The outboxes with heads to tell.
     spared: Mutex<Vec<Outbox>>,
+    /// The sessions with heads to tell slowly, each in the turn that is its own: not all at the same moment.
+    slowly: [Mutex<Vec<Arc<Entry>>>; SLOW_TURNS],
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { stripes: std::array::from_fn(|_| RwLock::default()), spared: Mutex::default() }
+        Self {
+            stripes: std::array::from_fn(|_| RwLock::default()),
+            spared: Mutex::default(),
+            slowly: std::array::from_fn(|_| Mutex::default()),
+        }
     }
 }
 
@@ -78,17 +163,18 @@ impl Registry {
         &self.stripes[usize::from(user.as_bytes()[15]) % STRIPES]
     }
 
-    /// Adds a session.
-    pub fn add(&self, entry: Arc<Entry>) {
+    /// Adds a session, which is here until what this returns is dropped.
+    pub fn add(self: &Arc<Self>, entry: Entry) -> Registered {
+        let entry = Arc::new(entry);
         self.stripe(entry.user)
             .write()
             .entry(entry.user)
             .or_insert_with(|| Vec::with_capacity(1))
-            .push(entry);
+            .push(entry.clone());
+        Registered { registry: self.clone(), entry }
     }
 
-    /// Removes a session.
-    pub fn remove(&self, entry: &Entry) {
+    fn remove(&self, entry: &Entry) {
         let mut users = self.stripe(entry.user).write();
         if let Some(sessions) = users.get_mut(&entry.user) {
             sessions.retain(|other| other.id != entry.id);
@@ -118,6 +204,24 @@ impl Registry {
         spared.iter().for_each(Outbox::tell_heads);
     }
 
+    /// The sessions with heads to tell slowly whose turn this is.
+    pub fn owing(&self, turn: usize) -> Vec<Arc<Entry>> {
+        std::mem::take(&mut *self.slowly[turn % SLOW_TURNS].lock())
+    }
+
+    fn note(&self, entry: &Arc<Entry>, head: object::Head, pace: Pace) {
+        if !entry.outbox.spare(head, pace) {
+            return;
+        }
+        match pace {
+            Pace::Soon => self.spared.lock().push(entry.outbox.clone()),
+            Pace::Slowly => {
+                let turn = usize::from(entry.id.as_bytes()[15]) % SLOW_TURNS;
+                self.slowly[turn].lock().push(entry.clone());
+            }
+        }
+    }
+
     /// How many sessions there are.
     pub fn len(&self) -> usize {
         self.stripes.iter().map(|stripe| stripe.read().values().map(Vec::len).sum::<usize>()).sum()
@@ -139,17 +243,20 @@ impl Router for Registry {
                 _ => &push.frame,
             };
             for entry in sessions.iter().filter(|entry| push.except != Some(entry.id)) {
-                entry.outbox.push(frame.clone(), push.at);
+                match (push.reach, push.at) {
+                    (Reach::Followers(pace), Some(at)) if !entry.follows(at.head.conversation) => {
+                        self.note(entry, at.head, pace);
+                    }
+                    _ => entry.outbox.push(frame.clone(), push.at),
+                }
             }
         }
     }
 
-    fn spare(&self, audience: &[UserId], head: object::Head) {
+    fn spare(&self, audience: &[UserId], head: object::Head, pace: Pace) {
         for user in audience {
             for entry in self.stripe(*user).read().get(user).into_iter().flatten() {
-                if entry.outbox.spare(head) {
-                    self.spared.lock().push(entry.outbox.clone());
-                }
+                self.note(entry, head, pace);
             }
         }
     }
@@ -163,5 +270,16 @@ impl Router for Registry {
     fn reaches(&self, user: UserId, except: Option<SessionId>) -> bool {
         let users = self.stripe(user).read();
         users.get(&user).is_some_and(|sessions| sessions.iter().any(|entry| except != Some(entry.id)))
+    }
+
+    fn attends(&self, user: UserId, conversation: ConversationId) -> Attends {
+        let users = self.stripe(user).read();
+        let mut attends = Attends::default();
+        for entry in users.get(&user).into_iter().flatten() {
+            attends.online = true;
+            attends.active |= entry.active.load(Ordering::Relaxed);
+            attends.follows |= entry.follows(conversation);
+        }
+        attends
     }
 }

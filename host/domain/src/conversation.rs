@@ -174,9 +174,7 @@ pub struct Listed {
     pub changed_at: Ms,
     /// When one of their marks rose last, or the peer's in a direct conversation.
     pub marked_at: Ms,
-    /// How many messages they deleted for themselves.
-    pub hidden: u64,
-    /// When they did so last.
+    /// When they deleted a message for themselves last, or tried to.
     pub hidden_at: Ms,
 }
 

@@ -90,7 +90,7 @@ impl Reason {
 
 /// A hook that filters serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Hook {
     /// Rewrites content.
     Normalise,
@@ -132,6 +132,8 @@ pub enum Decision {
     Deadline,
     /// No instance was free in time.
     Busy,
+    /// Decision of fan-out or delivery: something else than the built-in rule would do.
+    Override,
 }
 
 impl Decision {
@@ -145,6 +147,7 @@ impl Decision {
             Self::Trap => "trap",
             Self::Deadline => "deadline",
             Self::Busy => "busy",
+            Self::Override => "override",
         }
     }
 }
@@ -205,6 +208,49 @@ pub enum Judgement {
     },
 }
 
+/// A few words that other people will read and that are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wording<'a> {
+    /// Of a conversation.
+    Title(&'a str),
+    /// That of a new account.
+    UserName(&'a str),
+    /// The name that is shown of a user.
+    DisplayName(&'a str),
+    /// Of an upload.
+    FileName(&'a str),
+    /// An emoji, or what is sent as one.
+    Reaction(&'a str),
+}
+
+/// What moderation says of a [`Wording`], which cannot be on hold: all but `Allow` refuses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Review {
+    /// People may read it.
+    Allow,
+    /// A plugin refused it.
+    Reject {
+        /// Which.
+        plugin: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// A plugin wants a person to look at it first, which refuses it for now; none refused it for good.
+    Hold {
+        /// Which; the first, if several do.
+        plugin: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// A plugin that must be heard could not be, which refuses it for now.
+    Failed {
+        /// Which.
+        plugin: String,
+        /// [`Decision::Trap`], [`Decision::Deadline`] or [`Decision::Busy`].
+        how: Decision,
+    },
+}
+
 /// What a fan-out rule is told beside the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -228,6 +274,8 @@ pub struct Facts {
 pub const MEMBERS_MAX: usize = 1_000;
 /// How many recipients a delivery policy is asked about in one call.
 pub const RECIPIENTS_MAX: usize = 1_000;
+/// How far ahead a notification may be put off, in milliseconds; a later time counts as this.
+pub const NOTIFY_LATER_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Who gets a message, as a fan-out rule says it. Who is named and may not read the message gets nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,14 +356,31 @@ pub trait Chain: Send + Sync {
     /// Which set this is.
     fn generation(&self) -> Generation;
 
-    /// Whether any plugin serves a hook; where none does, `judge` is not called and costs nothing.
+    /// Whether no plugin normalises or moderates: then `judge` is not called and costs nothing.
     fn is_empty(&self) -> bool;
+
+    /// Whether any plugin moderates: where none does, `review` is not called and costs nothing.
+    fn reviews(&self) -> bool {
+        false
+    }
 
     /// Whether any plugin may change content: where none does, what is let through is what was handed in.
     fn rewrites(&self) -> bool;
 
-    /// Normalise, then moderation.
-    async fn judge(&self, scene: &Scene, content: Content) -> (Judgement, Verdict);
+    /// Normalise, then moderation: of a draft, or of what `original` is to become. An edit cannot be on hold: a plugin
+    /// that fails over it refuses it, and [`Judgement::Hold`] refuses it for now.
+    async fn judge(
+        &self,
+        scene: &Scene,
+        content: Content,
+        original: Option<&Message>,
+    ) -> (Judgement, Verdict);
+
+    /// Moderation of a few words. Of what belongs to no conversation `scene` has none, nor a role.
+    async fn review(&self, scene: &Scene, wording: Wording<'_>) -> Review {
+        let _ = (scene, wording);
+        Review::Allow
+    }
 
     /// Whether a plugin serves this hook in that place. Where none does the built-in rule runs inline.
     fn serves(&self, hook: Hook, place: &Place) -> bool {

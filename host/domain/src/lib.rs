@@ -21,6 +21,7 @@ pub mod conversation;
 pub mod message;
 pub mod revision;
 pub mod held;
+pub mod notification;
 pub mod waist;
 pub mod tables;
 pub mod kept;

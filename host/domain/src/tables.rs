@@ -11,6 +11,7 @@ use crate::{
     held::{Held, Rejection, Settled},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
+    notification::Deferred,
     plugin::{Composition, Roster},
     revision::{Change, Revision},
     time::Ms,
@@ -223,11 +224,11 @@ pub trait Conversations: Send + Sync + 'static {
     /// The user's conversations, those that were left included.
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error>;
 
-    /// What the user's own rows say of one conversation.
-    async fn listing(&self, user: UserId, conversation: ConversationId) -> Result<Option<Listed>, Error>;
-
     /// Hides a message from that user for ever; returns how many they hid there. Hiding it again changes nothing.
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error>;
+
+    /// How many messages the user hid there.
+    async fn hidden_count(&self, user: UserId, conversation: ConversationId) -> Result<u64, Error>;
 
     /// The messages of that range that the user hid, ascending.
     async fn hidden_within(
@@ -301,6 +302,34 @@ pub trait HeldDrafts: Send + Sync + 'static {
         from: Option<Ms>,
         to: Option<Ms>,
     ) -> Result<(), Error>;
+}
+
+/// The notifications that were put off. A timer stands for each, from before it is stored until after it is gone.
+/// There is one writer, so no write is conditional.
+#[async_trait]
+pub trait Deferrals: Send + Sync + 'static {
+    /// Stores notifications that are put off, each in the place of one of the same user and conversation.
+    async fn defer(&self, deferred: &[Deferred]) -> Result<(), Error>;
+
+    /// What was put off for these users and conversations, in the order asked.
+    async fn deferred(&self, asked: &[(UserId, ConversationId)]) -> Result<Vec<Option<Deferred>>, Error>;
+
+    /// The timers up to `until`, first due first, up to `limit`. One whose notification is due at another time, or no
+    /// more, is what a change or a crash left.
+    async fn deferral_timers(
+        &self,
+        until: Ms,
+        limit: usize,
+    ) -> Result<Vec<(Ms, UserId, ConversationId)>, Error>;
+
+    /// How many timers there are.
+    async fn deferral_timers_count(&self) -> Result<usize, Error>;
+
+    /// Forgets notifications, then their timers.
+    async fn undefer(&self, deferred: &[Deferred]) -> Result<(), Error>;
+
+    /// Removes timers.
+    async fn drop_deferral_timers(&self, timers: &[(Ms, UserId, ConversationId)]) -> Result<(), Error>;
 }
 
 /// The installed plugins.

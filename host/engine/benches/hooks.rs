@@ -67,7 +67,7 @@ fn cpu_ns() -> u64 {
 async fn run(chain: &Arc<dyn Chain>, body: &str) {
     let scene = scene(1);
     for _ in 0..CALLS {
-        let (judgement, _) = chain.judge(&scene, Content::text(body)).await;
+        let (judgement, _) = chain.judge(&scene, Content::text(body), None).await;
         assert_eq!(allowed(&judgement), Some(body));
     }
 }

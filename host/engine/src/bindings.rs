@@ -1,8 +1,8 @@
 //! The plugin interface as Rust types, generated from `wit/0.1`, and what the domain's types become in it.
 //!
-//! Start with [`Told`]: it borrows from a scene, so that a call copies each string once, into the guest.
+//! Start with [`Told`] and [`Shown`]: they borrow, so that a call copies each string once, into the guest.
 
-use godwit_domain::{conversation, filter, message};
+use godwit_domain::{conversation, filter, id::UserId, message, user::User};
 
 wasmtime::component::bindgen!({
     path: "../../wit/0.1",
@@ -14,6 +14,8 @@ wasmtime::component::bindgen!({
             export godwit:plugin/lifecycle@0.1.0;
             export godwit:plugin/normalise@0.1.0;
             export godwit:plugin/moderation@0.1.0;
+            export godwit:plugin/fan-out@0.1.0;
+            export godwit:plugin/delivery@0.1.0;
         }
     ",
     world: "godwit:host/filters",
@@ -21,7 +23,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub(crate) use exports::godwit::plugin::{lifecycle, moderation, normalise};
+pub(crate) use exports::godwit::plugin::{delivery, fan_out, lifecycle, moderation, normalise};
 pub(crate) use godwit::plugin::{log, rate, types};
 
 /// A scene in the interface's terms, borrowed; kept for a whole pass through the filters.
@@ -52,20 +54,8 @@ impl<'a> Told<'a> {
                 encrypted: place.encrypted,
                 labels: &self.labels,
             }),
-            sender: types::User {
-                id: id(sender.id.0),
-                name: &sender.name,
-                display_name: sender.display_name.as_deref(),
-                bot: sender.bot,
-                joined_at: sender.joined_at.0,
-                time_zone: sender.time_zone.as_deref(),
-            },
-            sender_role: sender_role.map(|role| match role {
-                conversation::Role::Reader => types::Role::Reader,
-                conversation::Role::Member => types::Role::Member,
-                conversation::Role::Admin => types::Role::Admin,
-                conversation::Role::Owner => types::Role::Owner,
-            }),
+            sender: user(sender),
+            sender_role: sender_role.map(role),
             activity: types::SenderActivity {
                 here: activity.here.map(counts),
                 overall: counts(activity.overall),
@@ -90,6 +80,57 @@ fn id(id: uuid::Uuid) -> types::Id {
     types::Id { hi, lo }
 }
 
+/// Users by their ids alone.
+pub(crate) fn ids(users: &[UserId]) -> Vec<types::Id> {
+    users.iter().map(|user| id(user.0)).collect()
+}
+
+fn user(user: &User) -> types::User<'_> {
+    types::User {
+        id: id(user.id.0),
+        name: &user.name,
+        display_name: user.display_name.as_deref(),
+        bot: user.bot,
+        joined_at: user.joined_at.0,
+        time_zone: user.time_zone.as_deref(),
+    }
+}
+
+fn role(role: conversation::Role) -> types::Role {
+    match role {
+        conversation::Role::Reader => types::Role::Reader,
+        conversation::Role::Member => types::Role::Member,
+        conversation::Role::Admin => types::Role::Admin,
+        conversation::Role::Owner => types::Role::Owner,
+    }
+}
+
+/// A message in the interface's terms. `content` is what it shows of it.
+pub(crate) fn message<'a>(message: &'a message::Message, content: &'a Shown<'_>) -> types::Message<'a> {
+    types::Message {
+        conversation: id(message.conversation.0),
+        seq: message.seq.0,
+        sender: id(message.sender.0),
+        sent_at: message.sent_at.0,
+        content: content.content(),
+        edited: message.revised.as_ref().is_some_and(|revised| revised.edited.is_some()),
+        via: message.via.as_deref(),
+    }
+}
+
+/// A recipient in the interface's terms, borrowed.
+pub(crate) fn recipient(recipient: &filter::Recipient) -> delivery::Recipient<'_> {
+    let filter::Recipient { user: who, role: what, online, active, mentioned, muted_until } = recipient;
+    delivery::Recipient {
+        user: user(who),
+        role: role(*what),
+        online: *online,
+        active: *active,
+        mentioned: *mentioned,
+        muted_until: muted_until.map(|at| at.0),
+    }
+}
+
 /// Content in the interface's terms, borrowed. Of an encrypted message plugins see size, kind and scene only.
 pub(crate) struct Shown<'a> {
     content: &'a message::Content,
@@ -108,8 +149,7 @@ impl<'a> Shown<'a> {
             width: attachment.width,
             height: attachment.height,
         });
-        let mentions = content.mentions.iter().map(|user| id(user.0)).collect();
-        Self { content, attachments: attachments.collect(), mentions }
+        Self { content, attachments: attachments.collect(), mentions: ids(&content.mentions) }
     }
 
     pub(crate) fn content(&self) -> types::Content<'_> {

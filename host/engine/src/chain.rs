@@ -2,26 +2,35 @@
 //!
 //! It owns the way a message takes through the hooks and what each failure means; it refuses to know how plugins
 //! come and go. A snapshot that was replaced lives until the last message that pinned it is judged.
+//! What comes after the number, who is told and with what attention, is in [`deliver`].
+
+mod deliver;
 
 use crate::{
     answer::Answer,
     bindings::Told,
+    hooks::{Question, Subject},
     instance::Failure,
     metrics::Meter,
+    options::Options,
     pool::{Pool, Turn},
     services::Private,
 };
 use async_trait::async_trait;
 use godwit_domain::{
-    filter::{Chain, Decision, Hook, Judgement, Reason, Scene, Step, Verdict},
+    filter::{
+        Attention, Audience, Chain, Decision, Facts, Hook, Judgement, Place, Reason, Recipient, Review,
+        Scene, Spent, Step, Verdict, Wording,
+    },
     id::Generation,
-    message::Content,
+    message::{Content, Message},
     plugin::{Installation, OnFailure, Release},
 };
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use uuid::Uuid;
 
 /// A plugin in its place.
 #[derive(Clone)]
@@ -43,17 +52,14 @@ pub(crate) struct Snapshot {
     /// Places of the plugins that serve the hook, in the order in which they run.
     normalise: Vec<u16>,
     moderation: Vec<u16>,
+    fan_out: Vec<u16>,
+    delivery: Vec<u16>,
     chain_cpu_ms: u32,
-}
-
-/// What a plugin's call left to do.
-enum Next {
-    Go,
-    Stop(Judgement),
+    deliver_cpu_ms: u32,
 }
 
 impl Snapshot {
-    pub(crate) fn new(generation: Generation, seats: Vec<Seat>, chain_cpu_ms: u32) -> Self {
+    pub(crate) fn new(generation: Generation, seats: Vec<Seat>, options: &Options) -> Self {
         let mut order: Vec<u16> = (0..=u16::MAX).take(seats.len()).collect();
         // By id already, which the sort keeps among equals.
         order.sort_by_key(|place| seats[usize::from(*place)].release().priority);
@@ -61,8 +67,16 @@ impl Snapshot {
             let serves = |place: &u16| seats[usize::from(*place)].release().hooks.contains(&hook);
             order.iter().copied().filter(serves).collect()
         };
-        let (normalise, moderation) = (serving(Hook::Normalise), serving(Hook::Moderation));
-        Self { generation, normalise, moderation, seats, chain_cpu_ms }
+        Self {
+            generation,
+            normalise: serving(Hook::Normalise),
+            moderation: serving(Hook::Moderation),
+            fan_out: serving(Hook::FanOut),
+            delivery: serving(Hook::Delivery),
+            chain_cpu_ms: options.chain_cpu_ms,
+            deliver_cpu_ms: options.deliver_cpu_ms,
+            seats,
+        }
     }
 
     /// All plugins, in the order in which they run.
@@ -77,59 +91,111 @@ impl Snapshot {
         &self.seats
     }
 
-    /// Asks one plugin, and writes down what it came to.
-    async fn ask(&self, place: u16, hook: Hook, pass: &mut Pass<'_>) -> Next {
-        let seat = &self.seats[usize::from(place)];
+    fn seat(&self, place: u16) -> &Seat {
+        &self.seats[usize::from(place)]
+    }
+
+    fn serving(&self, hook: Hook) -> &[u16] {
+        match hook {
+            Hook::Normalise => &self.normalise,
+            Hook::Moderation => &self.moderation,
+            Hook::FanOut => &self.fan_out,
+            Hook::Delivery => &self.delivery,
+        }
+    }
+
+    /// A pass on the way to a number.
+    fn pass<'a>(&self, scene: &'a Scene, calls: usize) -> Pass<'a> {
+        let steps = Vec::with_capacity(calls);
+        Pass { told: Told::new(scene), whose: scene.sender.id.0, cpu_ms: self.chain_cpu_ms, steps }
+    }
+
+    /// Asks one plugin, and counts and writes down what it came to.
+    ///
+    /// # Errors
+    /// How it failed, of which its log tells more.
+    async fn ask(&self, place: u16, question: Question<'_>, pass: &mut Pass<'_>) -> Result<Answer, Decision> {
+        let (seat, hook) = (self.seat(place), question.hook());
         let started = Instant::now();
-        let answer = seat.ask(hook, pass).await;
+        let answer = seat.ask(question, pass).await;
         let took = started.elapsed();
-        let (decision, next) = match answer {
-            Ok(Answer::Allow) => (Decision::Allow, Next::Go),
-            Ok(Answer::Rewrite { body, mentions }) => {
-                pass.content.body = body;
-                pass.content.mentions = mentions;
-                (Decision::Rewrite, Next::Go)
-            }
-            Ok(Answer::Reject(reason)) => (Decision::Reject, Next::Stop(rejected(seat, reason))),
-            Ok(Answer::Hold(reason)) => {
-                // A later plugin may still refuse it.
-                pass.held.get_or_insert((place, reason));
-                (Decision::Hold, Next::Go)
-            }
-            Err(Failure { how, why }) => {
-                let text = format!("host: {} of `{}`: {why}", how.name(), hook.name());
-                seat.private.log("error", &seat.release().version, &text);
-                let next = match hook {
-                    // The text stays as it was; moderation sees it and decides.
-                    Hook::Normalise | Hook::FanOut | Hook::Delivery => Next::Go,
-                    Hook::Moderation => match seat.release().on_failure {
-                        OnFailure::Reject => Next::Stop(failed(seat, hook, how, None)),
-                        OnFailure::Hold => {
-                            pass.failed.get_or_insert((place, hook, how));
-                            Next::Go
-                        }
-                    },
-                };
-                (how, next)
-            }
-        };
+        let answer = answer.map_err(|Failure { how, why }| {
+            let text = format!("host: {} of `{}`: {why}", how.name(), hook.name());
+            seat.private.log("error", &seat.release().version, &text);
+            how
+        });
+        let decision = answer.as_ref().map_or_else(|how| *how, Answer::decision);
         seat.meter.called(hook, decision, took);
-        pass.verdict.steps.push(Step { plugin: place, hook, decision, micros: micros(took) });
-        next
+        pass.steps.push(Step { plugin: place, hook, decision, micros: micros(took) });
+        answer
+    }
+
+    /// Asks all who moderate, until one has the last word.
+    async fn moderate(&self, subject: Subject<'_>, pass: &mut Pass<'_>) -> Found {
+        // The first that wants a person to look at it, and the first failure for which it is to be held: a later
+        // plugin may still refuse it.
+        let (mut held, mut unheard) = (None, None);
+        for place in &self.moderation {
+            match self.ask(*place, Question::Review(subject), pass).await {
+                Ok(Answer::Reject(reason)) => return Found::Reject(*place, reason),
+                Ok(Answer::Hold(reason)) => drop(held.get_or_insert((*place, reason))),
+                Ok(_) => {}
+                Err(how) => match self.seat(*place).release().on_failure {
+                    OnFailure::Hold if matches!(subject, Subject::Message(_)) => {
+                        unheard.get_or_insert((*place, how));
+                    }
+                    OnFailure::Hold | OnFailure::Reject => return Found::Failed(*place, how),
+                },
+            }
+        }
+        match (unheard, held) {
+            // A person cannot stand in for a plugin that was not heard: it is asked again first.
+            (Some((place, how)), _) => Found::Unheard(place, how),
+            (None, Some((place, reason))) => Found::Hold(place, reason),
+            (None, None) => Found::Allow,
+        }
+    }
+
+    fn name(&self, place: u16) -> String {
+        self.seat(place).id.to_string()
+    }
+
+    fn judgement(&self, found: Found, content: Content) -> Judgement {
+        let failed = |place, how, held| Judgement::Failed {
+            plugin: self.name(place),
+            hook: Hook::Moderation,
+            how,
+            held,
+        };
+        match found {
+            Found::Allow => Judgement::Allow(content),
+            Found::Reject(place, reason) => Judgement::Reject { plugin: self.name(place), reason },
+            Found::Hold(place, reason) => Judgement::Hold { plugin: self.name(place), reason, content },
+            Found::Failed(place, how) => failed(place, how, None),
+            Found::Unheard(place, how) => failed(place, how, Some(content)),
+        }
     }
 }
 
-/// A message on its way through the filters.
+/// What moderation came to, and by whose word.
+enum Found {
+    Allow,
+    Reject(u16, Reason),
+    Hold(u16, Reason),
+    /// It could not be judged, and is refused.
+    Failed(u16, Decision),
+    /// It could not be judged, and is to be held.
+    Unheard(u16, Decision),
+}
+
+/// What the calls for one message share.
 struct Pass<'a> {
-    scene: &'a Scene,
     told: Told<'a>,
-    content: Content,
+    /// Whose turn they take.
+    whose: Uuid,
+    /// What is left of their budget.
     cpu_ms: u32,
-    verdict: Verdict,
-    /// The first plugin that wants a person to look at it, and why.
-    held: Option<(u16, Reason)>,
-    /// The first failure for which it is to be held.
-    failed: Option<(u16, Hook, Decision)>,
+    steps: Vec<Step>,
 }
 
 impl Seat {
@@ -152,14 +218,14 @@ impl Seat {
         &self.installation.active
     }
 
-    async fn ask(&self, hook: Hook, pass: &mut Pass<'_>) -> Result<Answer, Failure> {
+    async fn ask(&self, question: Question<'_>, pass: &mut Pass<'_>) -> Result<Answer, Failure> {
         let pool = self.pool.as_ref().map_err(|why| Failure::trap(&**why))?;
         if pass.cpu_ms == 0 {
             let why = "the filters before it used up the CPU time of the whole chain".to_owned();
             return Err(Failure { how: Decision::Deadline, why });
         }
-        let mut instance = pool.lend(Turn { user: pass.scene.sender.id, hook }).await?;
-        instance.ask(hook, &pass.told, &pass.content, &mut pass.cpu_ms).await
+        let mut instance = pool.lend(Turn { whose: pass.whose, hook: question.hook() }).await?;
+        instance.ask(&pass.told, question, &mut pass.cpu_ms).await
     }
 }
 
@@ -173,42 +239,82 @@ impl Chain for Snapshot {
         self.normalise.is_empty() && self.moderation.is_empty()
     }
 
+    fn reviews(&self) -> bool {
+        !self.moderation.is_empty()
+    }
+
     fn rewrites(&self) -> bool {
         !self.normalise.is_empty()
     }
 
-    async fn judge(&self, scene: &Scene, content: Content) -> (Judgement, Verdict) {
-        let steps = Vec::with_capacity(self.normalise.len() + self.moderation.len());
-        let verdict = Verdict { generation: self.generation, steps };
-        let (told, cpu_ms) = (Told::new(scene), self.chain_cpu_ms);
-        let mut pass = Pass { scene, told, content, cpu_ms, verdict, held: None, failed: None };
-        for (hook, places) in [(Hook::Normalise, &self.normalise), (Hook::Moderation, &self.moderation)] {
-            for place in places {
-                if let Next::Stop(judgement) = self.ask(*place, hook, &mut pass).await {
-                    return (judgement, pass.verdict);
+    async fn judge(
+        &self,
+        scene: &Scene,
+        mut content: Content,
+        original: Option<&Message>,
+    ) -> (Judgement, Verdict) {
+        let mut pass = self.pass(scene, self.normalise.len() + self.moderation.len());
+        let verdict = |pass: Pass<'_>| Verdict { generation: self.generation, steps: pass.steps };
+        for place in &self.normalise {
+            match self.ask(*place, Question::Normalise(&content), &mut pass).await {
+                Ok(Answer::Rewrite { body, mentions }) => {
+                    content.body = body;
+                    content.mentions = mentions;
                 }
+                Ok(Answer::Reject(reason)) => {
+                    return (Judgement::Reject { plugin: self.name(*place), reason }, verdict(pass));
+                }
+                // After a failure the text stays as it was; moderation sees it and decides.
+                Ok(_) | Err(_) => {}
             }
         }
-        let Pass { content, verdict, held, .. } = pass;
-        let seat = |place| &self.seats[usize::from(place)];
-        let judgement = match (pass.failed, held) {
-            // A person cannot stand in for a plugin that was not heard: it is asked again first.
-            (Some((place, hook, how)), _) => failed(seat(place), hook, how, Some(content)),
-            (None, Some((place, reason))) => {
-                Judgement::Hold { plugin: seat(place).id.to_string(), reason, content }
-            }
-            (None, None) => Judgement::Allow(content),
+        let subject = match original {
+            None => Subject::Message(&content),
+            Some(original) => Subject::Edit { original, content: &content },
         };
-        (judgement, verdict)
+        let found = self.moderate(subject, &mut pass).await;
+        (self.judgement(found, content), verdict(pass))
     }
-}
 
-fn rejected(seat: &Seat, reason: Reason) -> Judgement {
-    Judgement::Reject { plugin: seat.id.to_string(), reason }
-}
+    async fn review(&self, scene: &Scene, wording: Wording<'_>) -> Review {
+        let mut pass = self.pass(scene, self.moderation.len());
+        match self.moderate(Subject::Wording(wording), &mut pass).await {
+            Found::Allow => Review::Allow,
+            Found::Reject(place, reason) => Review::Reject { plugin: self.name(place), reason },
+            Found::Hold(place, reason) => Review::Hold { plugin: self.name(place), reason },
+            Found::Failed(place, how) | Found::Unheard(place, how) => {
+                Review::Failed { plugin: self.name(place), how }
+            }
+        }
+    }
 
-fn failed(seat: &Seat, hook: Hook, how: Decision, held: Option<Content>) -> Judgement {
-    Judgement::Failed { plugin: seat.id.to_string(), hook, how, held }
+    fn serves(&self, hook: Hook, _place: &Place) -> bool {
+        !self.serving(hook).is_empty()
+    }
+
+    fn wants_members(&self, _place: &Place) -> bool {
+        self.fan_out.iter().any(|place| deliver::may_see_members(self.seat(*place)))
+    }
+
+    async fn choose(
+        &self,
+        scene: &Scene,
+        message: &Message,
+        facts: &Facts,
+        spent: &mut Spent,
+    ) -> Option<Audience> {
+        deliver::choose(self, scene, message, facts, spent).await
+    }
+
+    async fn decide(
+        &self,
+        scene: &Scene,
+        message: &Message,
+        recipients: &[Recipient],
+        spent: &mut Spent,
+    ) -> Vec<Attention> {
+        deliver::decide(self, scene, message, recipients, spent).await
+    }
 }
 
 fn micros(took: Duration) -> u32 {

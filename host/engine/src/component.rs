@@ -10,9 +10,11 @@ use wasmparser::{Encoding, Parser, Payload};
 /// The interface that makes an `init`.
 const LIFECYCLE: &str = "godwit:plugin/lifecycle@0.1.0";
 /// Exports that are hooks.
-const HOOKS: [(&str, Hook); 2] = [
+const HOOKS: [(&str, Hook); 4] = [
     ("godwit:plugin/normalise@0.1.0", Hook::Normalise),
     ("godwit:plugin/moderation@0.1.0", Hook::Moderation),
+    ("godwit:plugin/fan-out@0.1.0", Hook::FanOut),
+    ("godwit:plugin/delivery@0.1.0", Hook::Delivery),
 ];
 /// Imports that are always linked, beside WASI.
 const SERVICES: [&str; 3] =
@@ -77,7 +79,7 @@ pub(crate) fn inspect(bytes: &[u8], options: &Options) -> Result<Outside, Vec<St
     outside.hooks.sort();
     if outside.hooks.is_empty() {
         let known: Vec<_> = HOOKS.iter().map(|(export, _)| format!("`{export}`")).collect();
-        problems.push(format!("the component exports no hook; this host calls {}", known.join(" and ")));
+        problems.push(format!("the component exports no hook; this host calls {}", known.join(", ")));
     }
     match problems.is_empty() {
         true => Ok(outside),

@@ -4,8 +4,9 @@
 //! A store in which a call trapped, was cut or was dropped is never used again: [`Instance::usable`] says so.
 
 use crate::{
-    answer::{self, Answer},
-    bindings::{Shown, Told, lifecycle, moderation, normalise},
+    answer::Answer,
+    bindings::{Told, lifecycle},
+    hooks::{Guests, Question, typed},
     metrics::Meter,
     options::{Options, kib, mib},
     runtime::Ticker,
@@ -13,10 +14,7 @@ use crate::{
     state::{Budget, Memory, State},
     wasi,
 };
-use godwit_domain::{
-    filter::{Decision, Hook},
-    message::Content,
-};
+use godwit_domain::filter::{Decision, Hook};
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -66,8 +64,7 @@ impl Failure {
 /// A live instance.
 pub(crate) struct Instance {
     store: Store<State>,
-    normalise: Option<normalise::Guest>,
-    moderation: Option<moderation::Guest>,
+    guests: Guests,
     blueprint: Arc<Blueprint>,
     usable: bool,
     calls_left: u32,
@@ -83,23 +80,7 @@ impl Instance {
         let made = async {
             let instance = blueprint.pre.instantiate_async(&mut store).await?;
             let pre = &blueprint.pre;
-            let serves = |hook| blueprint.hooks.contains(&hook);
-            let normalise = match serves(Hook::Normalise) {
-                true => Some(
-                    normalise::GuestIndices::new(pre)
-                        .and_then(|guest| guest.load(&mut store, &instance))
-                        .map_err(|error| typed("normalise", error))?,
-                ),
-                false => None,
-            };
-            let moderation = match serves(Hook::Moderation) {
-                true => Some(
-                    moderation::GuestIndices::new(pre)
-                        .and_then(|guest| guest.load(&mut store, &instance))
-                        .map_err(|error| typed("moderation", error))?,
-                ),
-                false => None,
-            };
+            let guests = Guests::load(&blueprint.hooks, pre, &mut store, &instance)?;
             let refusal = match blueprint.lifecycle {
                 true => {
                     let lifecycle = lifecycle::GuestIndices::new(pre)
@@ -109,10 +90,10 @@ impl Instance {
                 }
                 false => None,
             };
-            Ok((normalise, moderation, refusal))
+            Ok((guests, refusal))
         };
         let spent = || format!("{} ms of CPU time in `init`", options.init_cpu_ms);
-        let (normalise, moderation, refusal) = cut(pin!(made), options.init_wall(), spent).await?;
+        let (guests, refusal) = cut(pin!(made), options.init_wall(), spent).await?;
         if let Some(refusal) = refusal {
             let shown = &refusal[..refusal.floor_char_boundary(1_000)];
             return Err(Failure::trap(format!("`init` refused the configuration: {shown}")));
@@ -124,7 +105,7 @@ impl Instance {
         blueprint.meter.created.inc();
         let calls_left = jitter(options.calls_per_instance.max(1));
         let idle_since = Instant::now();
-        Ok(Self { store, normalise, moderation, blueprint, usable: true, calls_left, idle_since })
+        Ok(Self { store, guests, blueprint, usable: true, calls_left, idle_since })
     }
 
     /// Whether it may be called again; one that failed, or whose call was dropped, may not.
@@ -137,39 +118,29 @@ impl Instance {
         self.calls_left == 0
     }
 
-    /// Asks one hook. `cpu_ms` is what is left of the chain's budget and is reduced by what the call used.
+    /// Asks one hook. `cpu_ms` is what is left of the common budget and is reduced by what the call used.
     pub(crate) async fn ask(
         &mut self,
-        hook: Hook,
-        scene: &Told<'_>,
-        content: &Content,
+        told: &Told<'_>,
+        question: Question<'_>,
         cpu_ms: &mut u32,
     ) -> Result<Answer, Failure> {
-        let options = self.blueprint.options.clone();
+        let Self { store, guests, blueprint, .. } = self;
+        let options = &blueprint.options;
         let granted_ms = options.call_cpu_ms.min(*cpu_ms);
         // Stays so if this call fails, or if its future is dropped.
         self.usable = false;
         self.calls_left = self.calls_left.saturating_sub(1);
-        self.store.data_mut().budget = Budget { used_ms: 0, granted_ms };
-        self.store.set_epoch_deadline(1);
-        self.blueprint.ticker.call_begins();
+        store.data_mut().budget = Budget { used_ms: 0, granted_ms };
+        store.set_epoch_deadline(1);
+        blueprint.ticker.call_begins();
 
-        let shown = Shown::new(content);
-        let wall = options.call_wall();
         let spent = || format!("{granted_ms} ms of CPU time");
-        let answer = match (hook, &self.normalise, &self.moderation) {
-            (Hook::Normalise, Some(guest), _) => {
-                let call = pin!(guest.call_normalise(&mut self.store, scene.scene(), shown.content()));
-                cut(call, wall, spent).await.map(|answer| answer::normalised(answer, content, &options))
-            }
-            (Hook::Moderation, _, Some(guest)) => {
-                let subject = moderation::Subject::Message(shown.content());
-                let call = pin!(guest.call_review(&mut self.store, scene.scene(), subject));
-                cut(call, wall, spent).await.map(answer::reviewed)
-            }
-            _ => Err(Failure::trap(format!("hook `{}` is not served", hook.name()))),
+        let answer = {
+            let call = pin!(guests.ask(&mut *store, told, question, options));
+            cut(call, options.call_wall(), spent).await
         };
-        *cpu_ms = cpu_ms.saturating_sub(self.store.data().budget.used_ms);
+        *cpu_ms = cpu_ms.saturating_sub(store.data().budget.used_ms);
         let answer = answer?.map_err(Failure::trap)?;
         self.usable = true;
         Ok(answer)
@@ -181,11 +152,6 @@ impl Drop for Instance {
         self.blueprint.meter.live.dec();
         self.blueprint.meter.retired.inc();
     }
-}
-
-/// Says which export it was whose types are not those of the interface.
-fn typed(export: &str, error: wasmtime::Error) -> wasmtime::Error {
-    error.context(format!("export `godwit:plugin/{export}@0.1.0` has other types than the interface"))
 }
 
 /// An empty store with every limit set.

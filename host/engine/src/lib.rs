@@ -5,7 +5,7 @@
 //! A guest's failure is data here: it may cost its own call, never the process.
 //!
 //! Start with [`Engine`], which is both ports of the domain, [`Filters`] and [`Manager`]. Then follow a message
-//! through `chain`, `pool` and `instance`, and a component through `manage`, `stage` and `compile`.
+//! through `chain`, `pool`, `instance` and `hooks`, and a component through `manage`, `stage` and `compile`.
 //!
 //! ```
 //! use godwit_engine::Options;
@@ -19,12 +19,14 @@ mod bindings;
 mod chain;
 pub mod compile;
 mod component;
+mod hooks;
 mod instance;
 mod manage;
 mod manifest;
 mod metrics;
 mod options;
 mod pool;
+mod rehearsal;
 mod runtime;
 mod services;
 mod stage;

@@ -56,6 +56,7 @@ impl Live {
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, crate::Error> {
         let roster = tables.roster().await?;
+        let none = Snapshot::new(Generation::ZERO, Vec::new(), &options);
         let stage = Stage::new(options, clock.clone(), engine, ticker, compiler)?;
         let live = Self {
             stage,
@@ -63,7 +64,7 @@ impl Live {
             clock,
             metrics,
             runtime: Handle::current(),
-            snapshot: ArcSwap::from_pointee(Snapshot::new(Generation::ZERO, Vec::new(), 0)),
+            snapshot: ArcSwap::from_pointee(none),
             roster: Mutex::default(),
         };
         let mut seats = Vec::new();
@@ -304,8 +305,7 @@ impl Live {
     }
 
     fn publish(&self, roster: &Roster, seats: Vec<Seat>) {
-        let chain_cpu_ms = self.stage.options.chain_cpu_ms;
-        self.snapshot.store(Arc::new(Snapshot::new(roster.generation, seats, chain_cpu_ms)));
+        self.snapshot.store(Arc::new(Snapshot::new(roster.generation, seats, &self.stage.options)));
         self.metrics.generation(roster.generation);
         self.metrics.keep(roster);
         tracing::info!(generation = %roster.generation, plugins = roster.plugins.len(), "plugins published");

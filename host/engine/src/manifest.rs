@@ -3,6 +3,10 @@
 //! Everything in it is untrusted. Each problem is a sentence that names the value and what would satisfy the host;
 //! all problems are told at once.
 
+mod test;
+
+pub(crate) use test::{Asked, Expect, Test};
+
 use crate::options::{Options, kib};
 use godwit_domain::{filter::Hook, plugin::OnFailure};
 use jsonschema::PatternOptions;
@@ -12,10 +16,14 @@ use std::collections::BTreeMap;
 /// The version of the interface that this host speaks.
 const INTERFACE: &str = "0.1";
 /// Hooks of the interface that come later.
-const HOOKS_LATER: [&str; 6] = ["fan-out", "delivery", "bot", "command", "notifier", "inbound"];
-/// Capabilities of the interface; this host serves none of them yet.
-const CAPABILITIES_LATER: [&str; 9] =
-    ["kv", "send", "history", "members", "member-list", "timer", "http", "secret", "all-conversations"];
+const HOOKS_LATER: [&str; 4] = ["bot", "command", "notifier", "inbound"];
+/// Hooks that this host serves.
+const HOOKS: [Hook; 4] = [Hook::Normalise, Hook::Moderation, Hook::FanOut, Hook::Delivery];
+/// The capability of a fan-out rule to see who is in.
+pub(crate) const MEMBER_LIST: &str = "member-list";
+/// Capabilities of the interface that come later.
+const CAPABILITIES_LATER: [&str; 8] =
+    ["kv", "send", "history", "members", "timer", "http", "secret", "all-conversations"];
 /// Tests that one manifest may carry.
 const TESTS_MAX: usize = 100;
 
@@ -66,58 +74,6 @@ struct Config {
     schema: Option<serde_json::Value>,
 }
 
-/// A test that runs before the version goes live.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Test {
-    pub(crate) hook: Hook,
-    pub(crate) input: Input,
-    pub(crate) expect: Expect,
-}
-
-/// What a test hands in: text of some sender in some group.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Input {
-    pub(crate) body: String,
-}
-
-/// What a test wants to see.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Expect {
-    /// `allow = true`: left as it was.
-    #[serde(deserialize_with = "just_true")]
-    Allow,
-    /// `reject = { code = "…" }`.
-    Reject(Code),
-    /// `hold = { code = "…" }`.
-    Hold(Code),
-    /// `rewrite = { body = "…" }`.
-    Rewrite(Body),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Code {
-    pub(crate) code: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Body {
-    pub(crate) body: String,
-}
-
-fn just_true<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Error> {
-    match bool::deserialize(from)? {
-        true => Ok(()),
-        false => {
-            Err(serde::de::Error::custom("`allow` must be true: what else is expected has a name of its own"))
-        }
-    }
-}
-
 /// A manifest that holds together.
 #[derive(Debug, Clone)]
 pub(crate) struct Checked {
@@ -147,7 +103,7 @@ pub(crate) fn check(
     let mut warnings = Vec::new();
     check_names(&manifest, id, &mut problems);
     let hooks = check_hooks(&manifest, &mut problems);
-    check_capabilities(&manifest, grants, &mut problems);
+    check_capabilities(&manifest, grants, &hooks, &mut problems, &mut warnings);
     let on_failure = check_failure(&manifest, &hooks, &mut problems, &mut warnings);
 
     let asked = manifest.limits.memory_mib.unwrap_or(options.memory_mib).max(1);
@@ -165,6 +121,7 @@ pub(crate) fn check(
             let hook = test.hook.name();
             problems.push(format!("test {} asks the hook `{hook}`, which is not among `hooks`", n + 1));
         }
+        problems.extend(test.problem().map(|problem| format!("test {} {problem}", n + 1)));
     }
     match problems.is_empty() {
         true => Ok(Checked { manifest, hooks, on_failure, memory_mib, warnings }),
@@ -200,14 +157,16 @@ fn check_names(manifest: &Manifest, id: &str, problems: &mut Vec<String>) {
 fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
     let mut hooks = Vec::new();
     for name in &manifest.hooks {
-        match [Hook::Normalise, Hook::Moderation].into_iter().find(|hook| hook.name() == name) {
+        match HOOKS.into_iter().find(|hook| hook.name() == name) {
             Some(hook) if hooks.contains(&hook) => problems.push(format!("hook `{name}` is named twice")),
             Some(hook) => hooks.push(hook),
             None if HOOKS_LATER.contains(&name.as_str()) => {
                 problems.push(format!("hook `{name}` is not served by this host yet"));
             }
-            None => problems
-                .push(format!("there is no hook `{name}`; this host serves `normalise` and `moderation`")),
+            None => {
+                let served = HOOKS.map(|hook| format!("`{}`", hook.name())).join(", ");
+                problems.push(format!("there is no hook `{name}`; this host serves {served}"));
+            }
         }
     }
     if manifest.hooks.is_empty() {
@@ -220,17 +179,42 @@ fn check_hooks(manifest: &Manifest, problems: &mut Vec<String>) -> Vec<Hook> {
     hooks
 }
 
-fn check_capabilities(manifest: &Manifest, grants: &[String], problems: &mut Vec<String>) {
+fn check_capabilities(
+    manifest: &Manifest,
+    grants: &[String],
+    hooks: &[Hook],
+    problems: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) {
     let mut check = |what: &str, name: &str| match CAPABILITIES_LATER.contains(&name) {
         true => problems.push(format!("{what} `{name}` is not served by this host yet")),
-        false => {
-            problems
-                .push(format!("there is no {what} `{name}`; the list is {}", CAPABILITIES_LATER.join(", ")));
-        }
+        false => problems.push(format!(
+            "there is no {what} `{name}`; the list is {MEMBER_LIST}, {}",
+            CAPABILITIES_LATER.join(", ")
+        )),
     };
-    manifest.capabilities.keys().for_each(|name| check("capability", name));
+    manifest
+        .capabilities
+        .keys()
+        .filter(|name| *name != MEMBER_LIST)
+        .for_each(|name| check("capability", name));
     let unasked = grants.iter().filter(|grant| !manifest.capabilities.contains_key(*grant));
-    unasked.for_each(|grant| check("grant", grant));
+    unasked.filter(|grant| *grant != MEMBER_LIST).for_each(|grant| check("grant", grant));
+
+    let granted = grants.iter().any(|grant| grant == MEMBER_LIST);
+    match manifest.capabilities.get(MEMBER_LIST) {
+        None if granted => problems.push(format!("grant `{MEMBER_LIST}` is not among `capabilities`")),
+        None => {}
+        Some(toml::Value::Boolean(true)) if !hooks.contains(&Hook::FanOut) => problems.push(format!(
+            "capability `{MEMBER_LIST}` is for the hook `fan-out`, which is not among `hooks`"
+        )),
+        Some(toml::Value::Boolean(true)) if !granted => warnings.push(format!(
+            "capability `{MEMBER_LIST}` is not granted: the plugin is not shown who is in; grant \
+             `{MEMBER_LIST}` if it should be"
+        )),
+        Some(toml::Value::Boolean(true)) => {}
+        Some(other) => problems.push(format!("capability `{MEMBER_LIST}` is {other}, it must be true")),
+    }
 }
 
 fn check_failure(
@@ -329,7 +313,7 @@ mod tests {
         assert_eq!(checked.hooks, [Hook::Moderation]);
         assert_eq!(checked.memory_mib, 32);
         assert_eq!(checked.manifest.priority, 100);
-        assert_eq!(checked.manifest.tests[0].expect, Expect::Reject(Code { code: "language".into() }));
+        assert_eq!(checked.manifest.tests[0].expect, Expect::Reject(test::Code { code: "language".into() }));
         assert_eq!(checked.manifest.tests[1].expect, Expect::Allow);
         assert!(checked.warnings.is_empty(), "{:?}", checked.warnings);
     }
@@ -367,8 +351,32 @@ mod tests {
 
     #[test]
     fn a_grant_that_nobody_asked_for_is_refused() {
-        let found = check(GOOD, "wordfilter", &["kv".into()], &Options::default()).unwrap_err().join("\n");
-        assert!(found.contains("grant `kv`"), "{found}");
+        for grant in ["kv", MEMBER_LIST] {
+            let found =
+                check(GOOD, "wordfilter", &[grant.into()], &Options::default()).unwrap_err().join("\n");
+            assert!(found.contains(&format!("grant `{grant}`")), "{found}");
+        }
+    }
+
+    #[test]
+    fn the_member_list_is_for_fan_out_and_without_its_grant_the_operator_is_told() {
+        let with = |hooks: &str, value: &str, grants: &[String]| {
+            let text = GOOD.replace("[\"moderation\"]", hooks);
+            let text = text.replace("[limits]", &format!("[capabilities]\nmember-list = {value}\n[limits]"));
+            check(&text, "wordfilter", grants, &Options::default())
+        };
+        let (hooks, granted) = (r#"["moderation", "fan-out"]"#, [MEMBER_LIST.to_owned()]);
+        assert!(with(hooks, "true", &granted).unwrap().warnings.is_empty());
+        let warnings = with(hooks, "true", &[]).unwrap().warnings.join("\n");
+        assert!(warnings.contains("grant `member-list` if it should be"), "{warnings}");
+        for (hooks, value, expected) in [
+            (r#"["moderation"]"#, "true", "is for the hook `fan-out`"),
+            (hooks, "\"all\"", "it must be true"),
+            (hooks, "false", "it must be true"),
+        ] {
+            let found = with(hooks, value, &granted).unwrap_err().join("\n");
+            assert!(found.contains(expected), "{found}");
+        }
     }
 
     #[test]

@@ -21,9 +21,10 @@ use prometheus_client::{
 };
 use std::{collections::HashSet, time::Duration};
 
-const HOOKS: [Hook; 2] = [Hook::Normalise, Hook::Moderation];
+/// All of them, in their order: a meter finds what it counts by the hook's place.
+const HOOKS: [Hook; 4] = [Hook::Normalise, Hook::Moderation, Hook::FanOut, Hook::Delivery];
 /// All of them, in their order: a meter finds its counter by the decision's place.
-const DECISIONS: [Decision; 7] = [
+const DECISIONS: [Decision; 8] = [
     Decision::Allow,
     Decision::Rewrite,
     Decision::Reject,
@@ -31,6 +32,7 @@ const DECISIONS: [Decision; 7] = [
     Decision::Trap,
     Decision::Deadline,
     Decision::Busy,
+    Decision::Override,
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -170,7 +172,7 @@ impl Metrics {
 
 /// What is counted for one version of a plugin.
 pub(crate) struct Meter {
-    hooks: [([Counter; 7], Histogram); 2],
+    hooks: [([Counter; DECISIONS.len()], Histogram); HOOKS.len()],
     pub(crate) live: Gauge,
     pub(crate) created: Counter,
     pub(crate) retired: Counter,
@@ -199,6 +201,14 @@ mod tests {
         for (place, decision) in DECISIONS.into_iter().enumerate() {
             assert_eq!(decision as usize, place, "{decision:?}");
         }
-        assert_eq!(Decision::Busy as usize + 1, DECISIONS.len(), "the last one");
+        assert_eq!(Decision::Override as usize + 1, DECISIONS.len(), "the last one");
+    }
+
+    #[test]
+    fn each_hook_is_counted_under_its_own_name() {
+        for (place, hook) in HOOKS.into_iter().enumerate() {
+            assert_eq!(hook as usize, place, "{hook:?}");
+        }
+        assert_eq!(Hook::Delivery as usize + 1, HOOKS.len(), "the last one");
     }
 }

@@ -14,9 +14,12 @@ pub struct Options {
     /// CPU time in milliseconds that one call of a filter may use before it is cut.
     #[schemars(extend("exceeded" = "the hook fails"))]
     pub call_cpu_ms: u32,
-    /// CPU time in milliseconds that all filters together may use on one message.
+    /// CPU time in milliseconds that all filters together may use on one message before it has its number.
     #[schemars(extend("exceeded" = "the hook fails"))]
     pub chain_cpu_ms: u32,
+    /// CPU time in milliseconds that all fan-out rules and delivery policies together may use on one message.
+    #[schemars(extend("exceeded" = "the built-in rule"))]
+    pub deliver_cpu_ms: u32,
     /// Wall-clock time in milliseconds after which a call is cut, whatever it waits for; also how long a call waits
     /// for a free instance.
     pub call_wall_ms: u32,
@@ -116,6 +119,7 @@ impl Default for Options {
         Self {
             call_cpu_ms: 5,
             chain_cpu_ms: 20,
+            deliver_cpu_ms: 100,
             call_wall_ms: 50,
             init_cpu_ms: 1_000,
             init_wall_ms: 10_000,

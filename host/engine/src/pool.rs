@@ -11,10 +11,7 @@
 //! Everything that changes the pool ends in [`Pool::settle`], which wakes whom there are instances for.
 
 use crate::instance::{Blueprint, Failure, Instance};
-use godwit_domain::{
-    filter::{Decision, Hook},
-    id::UserId,
-};
+use godwit_domain::filter::{Decision, Hook};
 use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
@@ -23,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{runtime::Handle, sync::Notify};
+use uuid::Uuid;
 
 /// The instances of one plugin, version and configuration.
 pub(crate) struct Pool {
@@ -50,7 +48,8 @@ struct State {
 /// Whose call of which hook: one of these runs at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn {
-    pub(crate) user: UserId,
+    /// The sender's on the way to a number; after it the conversation's, which delays itself alone.
+    pub(crate) whose: Uuid,
     pub(crate) hook: Hook,
 }
 
@@ -94,9 +93,9 @@ impl Pool {
             if let Some(instance) = state.take(turn) {
                 return Ok(self.lease(turn, instance));
             }
-            let own = state.waiting.iter().filter(|waiting| waiting.turn.user == turn.user).count();
+            let own = state.waiting.iter().filter(|waiting| waiting.turn.whose == turn.whose).count();
             if own >= self.waiting_per_user_max || state.waiting.len() >= self.waiting_max {
-                return Err(busy(format!("{} calls wait already, {own} of this user", state.waiting.len())));
+                return Err(busy(format!("{} calls wait already, {own} of the same", state.waiting.len())));
             }
             let waiting = Arc::new(Waiting { turn, woken: Notify::new(), failure: OnceLock::new() });
             state.waiting.push_back(waiting.clone());

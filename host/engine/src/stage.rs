@@ -4,26 +4,21 @@
 //! instance. Nothing here changes what serves.
 
 use crate::{
-    answer::Answer,
-    bindings::Told,
     compile::{self, Compiler},
     component,
     instance::{Blueprint, Instance},
-    manifest::{self, Checked, Expect, Test},
+    manifest::{self, Checked},
     metrics::Meter,
     options::Options,
+    rehearsal,
     runtime::{self, Ticker},
     services::Private,
     state::State,
 };
 use godwit_domain::{
-    conversation::{Kind, Role},
-    filter::{Activity, Hook, Place, Scene},
-    id::{ConversationId, UserId},
-    message::Content,
+    filter::Hook,
     plugin::{Digest, Error},
     time::Clock,
-    user::User,
 };
 use std::sync::Arc;
 use wasmtime::{
@@ -125,7 +120,8 @@ impl Stage {
             Err(failure) => problems.push(failure.why),
             Ok(mut instance) => {
                 for (n, test) in ready.checked.manifest.tests.iter().enumerate() {
-                    if let Err(problem) = self.run(&mut instance, test).await {
+                    let (now, cpu_ms) = (self.clock.now(), self.options.call_cpu_ms);
+                    if let Err(problem) = rehearsal::run(&mut instance, test, now, cpu_ms).await {
                         problems.push(format!("test {} failed: {problem}", n + 1));
                     }
                     if !instance.usable() {
@@ -141,54 +137,6 @@ impl Stage {
         let last = lines.iter().skip(lines.len().saturating_sub(5));
         problems.extend(last.map(|line| format!("it logged: {}", line.text)));
         Err(Error::Refused(problems))
-    }
-
-    async fn run(&self, instance: &mut Instance, test: &Test) -> Result<(), String> {
-        let scene = self.scene();
-        let mut cpu_ms = self.options.call_cpu_ms;
-        let content = Content::text(&test.input.body);
-        let answer = instance.ask(test.hook, &Told::new(&scene), &content, &mut cpu_ms).await;
-        let answer = answer.map_err(|failure| format!("{}: {}", failure.how.name(), failure.why))?;
-        let (hook, body) = (test.hook.name(), &test.input.body);
-        let met = match (&test.expect, &answer) {
-            (Expect::Allow, Answer::Allow) => true,
-            (Expect::Reject(expected), Answer::Reject(reason))
-            | (Expect::Hold(expected), Answer::Hold(reason)) => expected.code == reason.code,
-            (Expect::Rewrite(expected), Answer::Rewrite { body, .. }) => expected.body == *body,
-            _ => false,
-        };
-        match met {
-            true => Ok(()),
-            false => Err(format!("`{hook}` of {body:?} should {:?} and did {answer:?}", test.expect)),
-        }
-    }
-
-    /// Where the manifest's tests take place: somebody in some group.
-    fn scene(&self) -> Scene {
-        let now = self.clock.now();
-        let sender = User {
-            id: UserId::from_u128(1),
-            name: "tester".to_owned(),
-            display_name: None,
-            bot: false,
-            time_zone: None,
-            joined_at: now,
-        };
-        Scene {
-            now,
-            conversation: Some(Place {
-                id: ConversationId::from_u128(1),
-                kind: Kind::Group,
-                title: None,
-                member_count: 2,
-                encrypted: false,
-                labels: Vec::new(),
-            }),
-            sender: Arc::new(sender),
-            sender_role: Some(Role::Member),
-            activity: Activity { member_since: Some(now), ..Activity::default() },
-            via: None,
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{actor, plugin, tables::Conversations, time::Clock};
+use godwit_domain::{actor, notification::Undelivered, plugin, tables::Conversations, time::Clock};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -123,14 +123,16 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     engine.metrics().register(&mut registry);
 
     let sessions = Arc::new(Sessions::default());
-    let accounts = Arc::new(accounts::Service::new(
+    let accounts = accounts::Service::new(
         settings.auth.clone(),
         settings.limits.logins_per_minute,
         signing_key,
         tables.clone(),
         clock.clone(),
         sessions.clone(),
-    )?);
+    )?
+    .judged_by(engine.clone());
+    let accounts = Arc::new(accounts);
     let host_metrics = godwit_core::metrics::Metrics::default();
     host_metrics.register(registry.sub_registry_with_prefix("godwit"));
     let actor_metrics = godwit_core::actors::Metrics::default();
@@ -147,6 +149,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
         held: tables.clone(),
+        deferrals: tables.clone(),
+        notifications: Arc::new(Undelivered),
         account_tables: tables.clone(),
         changes: Changes::start(clock.clone(), tables.clone()).await?,
         resume: settings.resume.clone(),
@@ -289,6 +293,8 @@ fn raise_file_limit() {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// A file that may not grow is a full disk, which the store survives; it is never waited for.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -299,7 +305,9 @@ impl Signals {
     pub fn listen() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        Ok(Self { terminate, interrupt })
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+        let _file_size = signal(file_size).context("cannot listen for SIGXFSZ")?;
+        Ok(Self { terminate, interrupt, _file_size })
     }
 
     /// Waits for the next of either.

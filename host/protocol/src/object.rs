@@ -76,6 +76,8 @@ pub struct Message<'a> {
     my_reactions: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     via: Option<&'a str>,
+    #[serde(skip_serializing_if = "no")]
+    quiet: bool,
 }
 
 /// `{emoji: count}`.
@@ -111,7 +113,14 @@ impl<'a> Message<'a> {
                 .filter(|counts| !counts.0.is_empty()),
             my_reactions: Vec::new(),
             via: message.via.as_deref(),
+            quiet: false,
         }
+    }
+
+    /// The same, to be shown without an alert.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
     }
 
     /// The same, with what the asker reacts.

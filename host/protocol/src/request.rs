@@ -110,6 +110,12 @@ requests! {
     SetRole(SetRole) = "set_role";
     /// What the conversation is.
     Update(Update) = "update";
+    /// Live messages of a large conversation.
+    Follow(Conversation) = "follow";
+    /// No more of them.
+    Unfollow(Conversation) = "unfollow";
+    /// Whether a person is looking.
+    Active(Active) = "active";
     /// Drafts on hold.
     Held(Held) = "held";
     /// A draft on hold is to be numbered.

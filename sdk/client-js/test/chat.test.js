@@ -173,3 +173,47 @@ test("older conversations follow page by page", async (t) => {
   assert.equal(phone.client.list.length, 60);
   assert.ok(!phone.client.hasMoreConversations);
 });
+
+test("a large conversation that is open comes live, over reconnecting too, and another one is fetched by its heads", async (t) => {
+  const host = await hostFor(t, { hello: { follow_above: 1 } });
+  const { anna, ben, id } = await pair(t, host);
+  const name = (frame) => Object.keys(frame)[0];
+  const told = [];
+  for (const push of ["message", "heads"]) ben.client.on(`push:${push}`, () => told.push(push));
+  const arrives = (body) => heard(ben.client, "message", (message) => message.body === body);
+  const say = async (body) => {
+    const arrived = arrives(body);
+    await anna.client.send({ conversation: id, body });
+    await arrived;
+  };
+  await say("not open");
+  assert.deepEqual(told, ["heads"]);
+  ben.client.follow(id);
+  await ben.client.request("active", { active: true });
+  await say("open");
+  assert.deepEqual(told, ["heads", "message"]);
+  const again = heard(ben.client, "state", ({ state }) => state === "connected");
+  host.closeAll(3000);
+  await again;
+  await ben.client.request("active", { active: true });
+  await say("open again");
+  assert.deepEqual(told, ["heads", "message", "message"]);
+  ben.client.unfollow(id);
+  await ben.client.request("active", { active: true });
+  await say("closed");
+  assert.deepEqual(told, ["heads", "message", "message", "heads"]);
+  assert.deepEqual(bodies(ben.client, id), ["not open", "open", "open again", "closed"]);
+  assert.deepEqual(host.requests.map(name).filter((name) => name.endsWith("follow")), ["follow", "follow", "unfollow"]);
+});
+
+test("whether a person looks is told when it changes, and with each connection", async (t) => {
+  const host = await hostFor(t);
+  const { client } = await person(t, host, "anna");
+  client.setActive(true);
+  client.setActive(false);
+  const again = heard(client, "state", ({ state }) => state === "connected");
+  host.closeAll(3000);
+  await again;
+  const told = host.requests.flatMap((request) => ("active" in request ? [request.active.active] : "connect" in request ? [request.connect.active] : []));
+  assert.deepEqual(told, [true, false, false]);
+});

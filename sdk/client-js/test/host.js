@@ -277,7 +277,7 @@ class Host {
       if (fault === "drop") this[name](session, request[name], later);
       return fault === "drop" ? fault : { id, error: fault };
     }
-    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "commands", "command"];
+    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "commands", "command", "follow", "unfollow", "active"];
     if (!known.includes(name)) return { id, error: refusal("unknown_request", `no request is called \`${name}\``) };
     try {
       return { id, ok: this[name](session, request[name], later) };
@@ -292,7 +292,31 @@ class Host {
   }
 
   #tell(user, push, but) {
-    for (const session of this.#sessions) if (session.user === user && session !== but) session.push(push);
+    for (const session of this.#sessions) {
+      if (session.user === user && session !== but) session.push(this.#spared(session, push.message) ?? push);
+    }
+  }
+
+  // Where a session does not follow a large conversation, it is told where that stands in place of a message.
+  #spared(session, message) {
+    const { id, members, messages, revisions, updated_at } = this.#conversations.get(message?.conversation) ?? {};
+    if (!id || members.size <= this.hello.follow_above || session.following?.has(id)) return null;
+    return { heads: [{ conversation: id, last_seq: messages.length, last_rev: revisions, updated_at }] };
+  }
+
+  follow(session, { conversation }) {
+    session.following = (session.following ?? new Set()).add(this.#find(session, conversation).id);
+    return {};
+  }
+
+  unfollow(session, { conversation }) {
+    session.following?.delete(conversation);
+    return {};
+  }
+
+  active(session, { active }) {
+    session.active = active;
+    return {};
   }
 
   #find(session, id) {

@@ -67,3 +67,37 @@ pub mod moderation {
         },
     });
 }
+
+/// The hook `fan-out`.
+pub mod fan_out {
+    wit_bindgen::generate!({
+        path: "../../wit/0.1",
+        world: "fan-out-plugin",
+        pub_export_macro: true,
+        export_macro_name: "export_fan_out",
+        default_bindings_module: "godwit_plugin::bindings::fan_out",
+        additional_derives: [PartialEq],
+        with: {
+            "godwit:plugin/types@0.1.0": crate::bindings::services::godwit::plugin::types,
+            "godwit:plugin/log@0.1.0": crate::bindings::services::godwit::plugin::log,
+            "godwit:plugin/rate@0.1.0": crate::bindings::services::godwit::plugin::rate,
+        },
+    });
+}
+
+/// The hook `delivery`.
+pub mod delivery {
+    wit_bindgen::generate!({
+        path: "../../wit/0.1",
+        world: "delivery-plugin",
+        pub_export_macro: true,
+        export_macro_name: "export_delivery",
+        default_bindings_module: "godwit_plugin::bindings::delivery",
+        additional_derives: [PartialEq],
+        with: {
+            "godwit:plugin/types@0.1.0": crate::bindings::services::godwit::plugin::types,
+            "godwit:plugin/log@0.1.0": crate::bindings::services::godwit::plugin::log,
+            "godwit:plugin/rate@0.1.0": crate::bindings::services::godwit::plugin::rate,
+        },
+    });
+}

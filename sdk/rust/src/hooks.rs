@@ -5,9 +5,11 @@
 //! Start with [`Lifecycle`], then the hook that you serve.
 
 use crate::{
-    bindings::{lifecycle, moderation, normalise},
+    bindings::{delivery, fan_out, lifecycle, moderation, normalise},
     state::Instance,
-    types::{Content, Reason, Rewrite, Scene, Subject, Verdict},
+    types::{
+        Attention, Audience, Content, Facts, Message, Reason, Recipient, Rewrite, Scene, Subject, Verdict,
+    },
 };
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -48,7 +50,38 @@ pub trait Normalise: 'static {
 /// Export it with [`moderation!`](crate::moderation!).
 pub trait Moderation: 'static {
     /// Allows, rejects or holds `subject`.
+    ///
+    /// A message on hold waits for a person. Whatever else is held is refused for now, so a plugin that is not about
+    /// names, titles and reactions answers `Allow` to them.
     fn review(&self, scene: &Scene, subject: Subject) -> Verdict;
+}
+
+/// Names who gets a message as a live push, and who is to be notified.
+///
+/// Everyone who is in may read it all the same, under its number: whom a rule spares hears that there is something new.
+/// Export it with [`fan_out!`](crate::fan_out!).
+pub trait FanOut: 'static {
+    /// Answers `None` to leave it to the plugins that come later, and in the end to the host's own rule.
+    ///
+    /// An audience names members alone, and each list as many as there are at most; whoever is named and is not in gets
+    /// nothing. Where the plugin was shown [`Facts::members`], to name anyone else is a mistake that costs the answer.
+    fn choose(&self, scene: &Scene, message: &Message, facts: &Facts) -> Option<Audience>;
+}
+
+/// Says with what attention a message reaches each of those to whom it goes.
+///
+/// Of several plugins the quietest counts. Export it with [`delivery!`](crate::delivery!).
+pub trait Delivery: 'static {
+    /// With what attention it reaches one recipient.
+    fn attention(&self, scene: &Scene, message: &Message, recipient: &Recipient) -> Attention;
+
+    /// With what attention it reaches each of up to 1,000 recipients, in their order.
+    ///
+    /// To be implemented as well where something can be done once for all of them. A list that is not as long as that of
+    /// the recipients costs the answer.
+    fn decide(&self, scene: &Scene, message: &Message, recipients: &[Recipient]) -> Vec<Attention> {
+        recipients.iter().map(|recipient| self.attention(scene, message, recipient)).collect()
+    }
 }
 
 /// The generated traits' implementation for a plugin `P`.
@@ -90,6 +123,18 @@ impl<P: Normalise + Instance> normalise::exports::godwit::plugin::normalise::Gue
 impl<P: Moderation + Instance> moderation::exports::godwit::plugin::moderation::Guest for Served<P> {
     fn review(scene: Scene, subject: Subject) -> Verdict {
         P::instance().review(&scene, subject)
+    }
+}
+
+impl<P: FanOut + Instance> fan_out::exports::godwit::plugin::fan_out::Guest for Served<P> {
+    fn choose(scene: Scene, message: Message, facts: Facts) -> Option<Audience> {
+        P::instance().choose(&scene, &message, &facts)
+    }
+}
+
+impl<P: Delivery + Instance> delivery::exports::godwit::plugin::delivery::Guest for Served<P> {
+    fn decide(scene: Scene, message: Message, recipients: Vec<Recipient>) -> Vec<Attention> {
+        P::instance().decide(&scene, &message, &recipients)
     }
 }
 
@@ -138,6 +183,28 @@ macro_rules! moderation {
         const _: () = {
             type Served = $crate::__private::Served<$plugin>;
             $crate::bindings::moderation::export_moderation!(Served with_types_in $crate::bindings::moderation);
+        };
+    };
+}
+
+/// Exports a [`FanOut`].
+#[macro_export]
+macro_rules! fan_out {
+    ($plugin:ty) => {
+        const _: () = {
+            type Served = $crate::__private::Served<$plugin>;
+    $crate::bindings::fan_out::export_fan_out!(Served with_types_in $crate::bindings::fan_out);
+        };
+    };
+}
+
+/// Exports a [`Delivery`].
+#[macro_export]
+macro_rules! delivery {
+    ($plugin:ty) => {
+        const _: () = {
+            type Served = $crate::__private::Served<$plugin>;
+    $crate::bindings::delivery::export_delivery!(Served with_types_in $crate::bindings::delivery);
         };
     };
 }

@@ -2,8 +2,8 @@
 //!
 //! A plugin is a WebAssembly component that the server calls while a message is on its way. It owns the bridge
 //! between the WIT interface of the host and plain Rust; it knows neither the server nor what plugins are for.
-//! Start with the example, then [`Lifecycle`], [`Normalise`] and [`Moderation`]; [`log`] and [`rate`] are what a
-//! plugin may call.
+//! Start with the example, then [`Lifecycle`] and the hooks: [`Normalise`], [`Moderation`], [`FanOut`] and
+//! [`Delivery`]; [`log`] and [`rate`] are what a plugin may call.
 //!
 //! ```
 //! use godwit_plugin::{log, rate, Lifecycle, Moderation, Scene, Subject, Verdict};
@@ -68,12 +68,13 @@ mod state;
 pub mod testing;
 mod types;
 
-pub use hooks::{Lifecycle, Moderation, Normalise};
+pub use hooks::{Delivery, FanOut, Lifecycle, Moderation, Normalise};
 pub use services::{log, rate};
 pub use state::Instance;
 pub use types::{
-    Attachment, Content, ContentKind, Conversation, ConversationKind, Counts, Edit, Id, Level, Message, Ms,
-    NoConfig, Reason, Rewrite, Role, Scene, SenderActivity, Subject, User, Verdict,
+    Attachment, Attention, Audience, Content, ContentKind, Conversation, ConversationKind, Counts, Edit,
+    Facts, Id, Level, Live, Message, Ms, NoConfig, Notified, Reason, Recipient, Rewrite, Role, Scene,
+    SenderActivity, Subject, User, Verdict,
 };
 
 /// What the macros expand to; nothing here is promised.

@@ -29,8 +29,8 @@
 use crate::{
     hooks::{Lifecycle, build},
     types::{
-        Content, Conversation, ConversationKind, Counts, Id, Level, Ms, Role, Scene, SenderActivity, Subject,
-        User,
+        Content, Conversation, ConversationKind, Counts, Edit, Facts, Id, Level, Message, Ms, Recipient,
+        Role, Scene, SenderActivity, Subject, User,
     },
 };
 use std::{
@@ -107,9 +107,52 @@ pub fn scene() -> Scene {
     }
 }
 
+/// The scene of what belongs to no conversation: a name, the title of one that is to be made, an upload.
+pub fn nowhere() -> Scene {
+    let activity = SenderActivity { here: None, member_since: None, ..scene().activity };
+    Scene { conversation: None, sender_role: None, activity, ..scene() }
+}
+
 /// A message to be reviewed.
 pub fn message(body: impl Into<String>) -> Subject {
     Subject::Message(Content::text(body))
+}
+
+/// An edit to be reviewed, of a message of the [`scene`]'s sender.
+pub fn edit(original: impl Into<String>, body: impl Into<String>) -> Subject {
+    Subject::Edit(Edit { original: sent(original), content: Content::text(body) })
+}
+
+/// A message that has its number, of the [`scene`]'s sender, for the hooks that come after it.
+pub fn sent(body: impl Into<String>) -> Message {
+    Message {
+        conversation: Id::from_u128(1),
+        seq: 1,
+        sender: Id::from_u128(2),
+        sent_at: now(),
+        content: Content::text(body),
+        edited: false,
+        via: None,
+    }
+}
+
+/// The facts of a conversation of these members, whom a fan-out rule is shown; the first of them is an admin.
+pub fn facts(members: &[Id]) -> Facts {
+    Facts {
+        follow_above: 100,
+        member_count: members.len() as u32,
+        follower_count: 0,
+        online_count: members.len() as u32,
+        admins: members.first().copied().into_iter().collect(),
+        mentioned: Vec::new(),
+        members: Some(members.to_vec()),
+    }
+}
+
+/// A member whom a message is about to reach: online, and not looking.
+pub fn recipient(id: Id, name: impl Into<String>) -> Recipient {
+    let user = User { id, name: name.into(), display_name: None, ..scene().sender };
+    Recipient { user, role: Role::Member, online: true, active: false, mentioned: false, muted_until: None }
 }
 
 pub(crate) fn log(level: Level, message: &str) {

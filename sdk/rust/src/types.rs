@@ -3,11 +3,13 @@
 //! The types are those of `wit/0.1`, as they cross the boundary, with the conveniences that Rust expects: no copy and
 //! no second set of names. It refuses to know what a plugin does with them. Start with [`Scene`] and [`Subject`].
 
-use crate::bindings::{moderation, normalise, services};
+use crate::bindings::{delivery, fan_out, moderation, normalise, services};
 use serde::Deserialize;
 use std::borrow::Cow;
 use uuid::Uuid;
 
+pub use delivery::exports::godwit::plugin::delivery::{Attention, Recipient};
+pub use fan_out::exports::godwit::plugin::fan_out::{Audience, Facts, Live, Notified};
 pub use moderation::exports::godwit::plugin::moderation::{Edit, Subject, Verdict};
 pub use normalise::exports::godwit::plugin::normalise::Rewrite;
 pub use services::godwit::plugin::{
@@ -76,6 +78,20 @@ impl Verdict {
     /// Holds with [`Reason::new`].
     pub fn hold(code: impl Into<String>, text: impl Into<String>) -> Self {
         Self::Hold(Reason::new(code, text))
+    }
+}
+
+impl Audience {
+    /// Whom the host's own rule would reach: everyone live in a small conversation, followers in a large one; whoever is
+    /// reached is notified.
+    pub fn usual(facts: &Facts) -> Self {
+        let live = if facts.member_count > facts.follow_above { Live::Followers } else { Live::Everyone };
+        Self { live, notified: Notified::Everyone }
+    }
+
+    /// These alone, live and notified.
+    pub fn only(users: Vec<Id>) -> Self {
+        Self { live: Live::Only(users.clone()), notified: Notified::Only(users) }
     }
 }
 

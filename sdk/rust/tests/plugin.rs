@@ -1,8 +1,9 @@
 //! A plugin as an author writes it, run natively.
 
 use godwit_plugin::{
-    Content, Id, Instance, Level, Lifecycle, Moderation, NoConfig, Normalise, Reason, Rewrite, Scene,
-    Subject, Verdict, log, rate, testing,
+    Attention, Audience, Content, Delivery, Facts, FanOut, Id, Instance, Level, Lifecycle, Live, Message,
+    Moderation, NoConfig, Normalise, Notified, Reason, Recipient, Rewrite, Role, Scene, Subject, Verdict,
+    log, rate, testing,
 };
 use serde::Deserialize;
 use std::time::Duration;
@@ -45,9 +46,26 @@ impl Moderation for Polite {
     }
 }
 
+impl FanOut for Polite {
+    fn choose(&self, _scene: &Scene, message: &Message, facts: &Facts) -> Option<Audience> {
+        match message.content.body.starts_with(&self.please) {
+            true => None,
+            false => Some(Audience::only(facts.admins.clone())),
+        }
+    }
+}
+
+impl Delivery for Polite {
+    fn attention(&self, _scene: &Scene, _message: &Message, recipient: &Recipient) -> Attention {
+        if recipient.active { Attention::Normal } else { Attention::NotifyLater(testing::START) }
+    }
+}
+
 godwit_plugin::lifecycle!(Polite);
 godwit_plugin::normalise!(Polite);
 godwit_plugin::moderation!(Polite);
+godwit_plugin::fan_out!(Polite);
+godwit_plugin::delivery!(Polite);
 
 const CONFIG: &str = r#"{"please": "Please:", "friends": ["00000000-0000-0000-0000-000000000007"]}"#;
 
@@ -58,6 +76,41 @@ fn one_value_serves_several_hooks() {
     let rewrite = polite.normalise(&scene, Content::text("come")).unwrap().unwrap();
     assert_eq!(polite.review(&scene, testing::message(rewrite.body)), Verdict::Allow);
     assert_eq!(polite.review(&scene, testing::message("come")), Verdict::hold("rude", "Say please."));
+}
+
+#[test]
+fn an_edit_and_a_name_are_reviewed_like_a_message() {
+    let polite: Polite = testing::init(CONFIG).unwrap();
+    let scene = testing::scene();
+    assert_eq!(polite.review(&scene, testing::edit("come", "Please: come")), Verdict::Allow);
+    let rude = Verdict::hold("rude", "Say please.");
+    assert_eq!(polite.review(&scene, testing::edit("Please: come", "come")), rude);
+    let nowhere = testing::nowhere();
+    assert_eq!((&nowhere.conversation, nowhere.sender_role), (&None, None));
+    assert_eq!(polite.review(&nowhere, Subject::UserName("ada".into())), rude);
+}
+
+#[test]
+fn an_audience_is_named_or_left_to_others() {
+    let polite: Polite = testing::init(CONFIG).unwrap();
+    let ids = [7, 8, 9].map(Id::from_u128);
+    let choose = |body: &str| polite.choose(&testing::scene(), &testing::sent(body), &testing::facts(&ids));
+    assert_eq!(choose("Please: come"), None);
+    let only = vec![ids[0]];
+    let expected = Audience { live: Live::Only(only.clone()), notified: Notified::Only(only) };
+    assert_eq!(choose("come"), Some(expected));
+    let large = Facts { member_count: 101, ..testing::facts(&ids) };
+    assert_eq!(Audience::usual(&large).live, Live::Followers);
+    assert_eq!(Audience::usual(&testing::facts(&ids)).live, Live::Everyone);
+}
+
+#[test]
+fn each_recipient_is_answered_in_order() {
+    let polite: Polite = testing::init(CONFIG).unwrap();
+    let ada = testing::recipient(Id::from_u128(7), "ada");
+    let ben = Recipient { active: true, role: Role::Admin, ..testing::recipient(Id::from_u128(8), "ben") };
+    let decided = polite.decide(&testing::scene(), &testing::sent("hi"), &[ada, ben]);
+    assert_eq!(decided, [Attention::NotifyLater(testing::START), Attention::Normal]);
 }
 
 #[test]

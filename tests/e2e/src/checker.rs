@@ -1,13 +1,22 @@
 //! An independent judge of histories: what was acknowledged against what was pushed and what is stored.
 //!
 //! It owns the rules that no run may break, whatever was killed in between: nothing acknowledged is lost, a client id
-//! has one number and a number one message, numbers are dense, everyone sees one order, and bodies are unchanged.
+//! has one number and a number one message, numbers are dense, everyone sees one order, and bodies are unchanged; marks
+//! never fall, and who is not in a conversation is told nothing of it ([`marks`], [`members`]).
 //! It refuses to know sockets, JSON and the host's own crates: what it is told are plain facts, so that a fault that
 //! the host's code shares cannot hide here.
 //!
 //! Start with [`Checker`]: tell it what was tried ([`Checker::attempt`]), what was answered
 //! ([`Checker::acknowledge`]), what was pushed ([`Checker::push`]) and what history shows afterwards
 //! ([`Checker::store`]), then ask for the [`Checker::faults`].
+
+mod marks;
+mod members;
+#[cfg(test)]
+mod tests;
+
+pub use marks::{Marks, Moment};
+pub use members::{Came, Told};
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -72,6 +81,12 @@ pub enum Fault {
     Altered { conversation: Uuid, seq: u64 },
     /// Nobody sent it.
     Unknown { conversation: Uuid, seq: u64 },
+    /// A session was told a lower mark of a user than it, or any session before it began, had been told.
+    MarkFell { session: usize, conversation: Uuid, user: Uuid, from: Marks, to: Marks },
+    /// A session was pushed this, of a conversation in which its user was not then.
+    ToldOutside { session: usize, conversation: Uuid, what: Told },
+    /// History showed someone a message that they may not read.
+    ShownOutside { conversation: Uuid, user: Uuid, seq: u64 },
 }
 
 impl fmt::Display for Fault {
@@ -99,6 +114,15 @@ impl fmt::Display for Fault {
             }
             Self::Altered { conversation, seq } => write!(f, "{conversation}: {seq} is not what was sent"),
             Self::Unknown { conversation, seq } => write!(f, "{conversation}: nobody sent {seq}"),
+            Self::MarkFell { session, conversation, user, from, to } => {
+                write!(f, "{conversation}: session {session} was told that {user} fell from {from} to {to}")
+            }
+            Self::ToldOutside { session, conversation, what } => {
+                write!(f, "{conversation}: session {session} was told {what:?}, but is of one who was not in")
+            }
+            Self::ShownOutside { conversation, user, seq } => {
+                write!(f, "{conversation}: {user} was shown {seq}, and may not read it")
+            }
         }
     }
 }
@@ -114,6 +138,8 @@ struct Attempt {
 
 #[derive(Debug, Default)]
 struct Listener {
+    /// Whose it is, where that is known.
+    user: Option<Uuid>,
     /// Per conversation: up to where it stood when the session began, and what was pushed, in order.
     heard: HashMap<Uuid, (u64, Vec<Seen>)>,
 }
@@ -126,6 +152,8 @@ pub struct Checker {
     order: HashMap<(Uuid, Uuid), Vec<Uuid>>,
     sessions: Vec<Listener>,
     stored: HashMap<Uuid, BTreeMap<u64, Vec<Seen>>>,
+    marks: marks::Book,
+    members: members::Book,
 }
 
 impl Checker {
@@ -138,6 +166,13 @@ impl Checker {
     pub fn session(&mut self) -> Session {
         self.sessions.push(Listener::default());
         Session(self.sessions.len() - 1)
+    }
+
+    /// A connection of that user begins.
+    pub fn session_of(&mut self, user: Uuid) -> Session {
+        let session = self.session();
+        self.sessions[session.0].user = Some(user);
+        session
     }
 
     /// The session was told that the conversation stands at `last_seq`: what comes after it must be pushed.
@@ -177,7 +212,11 @@ impl Checker {
 
     /// The session was pushed this message.
     pub fn push(&mut self, session: Session, seen: Seen) {
-        self.sessions[session.0].heard.entry(seen.conversation).or_default().1.push(seen);
+        let Listener { user, heard } = &mut self.sessions[session.0];
+        heard.entry(seen.conversation).or_default().1.push(seen);
+        if let Some(user) = *user {
+            self.members.told(session, user, seen.conversation, Told::Message(seen.seq));
+        }
     }
 
     /// History shows this message; being shown the same twice is no fault.
@@ -210,6 +249,8 @@ impl Checker {
         self.check_acknowledged(&mut faults);
         self.check_senders(&mut faults);
         self.check_sessions(&mut faults);
+        self.marks.check(&mut faults);
+        self.members.check(&mut faults);
         faults
     }
 
@@ -310,8 +351,11 @@ impl Checker {
                     if seq <= last {
                         faults.push(Fault::PushedOutOfOrder { session, conversation, later: last, seq });
                     } else {
-                        let missing =
-                            (last + 1..seq).filter(|&seq| !self.sent_by(Session(session), conversation, seq));
+                        let is_due = |&seq: &u64| {
+                            !self.sent_by(Session(session), conversation, seq)
+                                && listener.user.is_none_or(|user| self.members.has(conversation, user, seq))
+                        };
+                        let missing = (last + 1..seq).filter(is_due);
                         faults.extend(missing.map(|seq| Fault::NotPushed { session, conversation, seq }));
                         last = seq;
                     }
@@ -331,184 +375,5 @@ impl Checker {
     fn sent_by(&self, session: Session, conversation: Uuid, seq: u64) -> bool {
         let client = self.stored(conversation, seq).and_then(|seen| seen.client);
         client.and_then(|client| self.attempts.get(&client)).is_some_and(|a| a.sessions.contains(&session))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PLACE: Uuid = Uuid::from_u128(1);
-    const ADA: Uuid = Uuid::from_u128(2);
-    const BEN: Uuid = Uuid::from_u128(3);
-
-    fn client(seq: u64) -> Uuid {
-        Uuid::from_u128(1000 + u128::from(seq))
-    }
-
-    fn seen(seq: u64) -> Seen {
-        let sender = if seq % 2 == 1 { ADA } else { BEN };
-        let body = Fingerprint::of(&format!("message {seq}"));
-        Seen { conversation: PLACE, seq, sender, client: Some(client(seq)), body }
-    }
-
-    fn pushed(seq: u64) -> Seen {
-        Seen { client: None, ..seen(seq) }
-    }
-
-    /// What is told of a run of six messages, three of each, in which each hears the other's.
-    struct Run {
-        acknowledged: Vec<(Uuid, u64)>,
-        heard_by_ben: Vec<Seen>,
-        stored: Vec<Seen>,
-    }
-
-    impl Run {
-        fn clean() -> Self {
-            Self {
-                acknowledged: (1..=6).map(|seq| (client(seq), seq)).collect(),
-                heard_by_ben: [1, 3, 5].map(pushed).to_vec(),
-                stored: (1..=6).map(seen).collect(),
-            }
-        }
-
-        fn faults(&self) -> Vec<Fault> {
-            let mut checker = Checker::new();
-            let (ada, ben) = (checker.session(), checker.session());
-            checker.begin(ben, PLACE, 0);
-            for seq in 1..=6 {
-                let sent = seen(seq);
-                let session = if sent.sender == ADA { ada } else { ben };
-                checker.attempt(session, PLACE, sent.sender, client(seq), sent.body);
-            }
-            for &(client, seq) in &self.acknowledged {
-                checker.acknowledge(client, seq);
-            }
-            for &seen in &self.heard_by_ben {
-                checker.push(ben, seen);
-            }
-            for &seen in &self.stored {
-                checker.store(seen);
-            }
-            checker.faults()
-        }
-    }
-
-    /// Plants something and expects this fault to be among those found.
-    fn check(plant: impl FnOnce(&mut Run), expected: Fault) {
-        let mut run = Run::clean();
-        plant(&mut run);
-        let faults = run.faults();
-        assert!(faults.contains(&expected), "expected {expected:?}, found {faults:?}");
-    }
-
-    #[test]
-    fn a_clean_run_has_no_faults() {
-        assert_eq!(Run::clean().faults(), []);
-    }
-
-    #[test]
-    fn an_unacknowledged_message_may_be_stored_or_not() {
-        let mut run = Run::clean();
-        run.acknowledged.pop();
-        assert_eq!(run.faults(), []);
-        run.stored.pop();
-        assert_eq!(run.faults(), []);
-    }
-
-    #[test]
-    fn a_pushed_message_needs_no_acknowledgement_but_must_be_stored() {
-        let plant = |run: &mut Run| {
-            run.acknowledged.truncate(4);
-            run.stored.truncate(4);
-        };
-        check(plant, Fault::Vanished { conversation: PLACE, seq: 5 });
-    }
-
-    #[test]
-    fn a_lost_message_is_found_at_the_end_and_in_the_middle() {
-        let lost = |seq| Fault::Lost { conversation: PLACE, seq, client: client(seq) };
-        check(|run| run.stored.retain(|seen| seen.seq != 6), lost(6));
-        check(|run| run.stored.retain(|seen| seen.seq != 3), lost(3));
-    }
-
-    #[test]
-    fn a_hole_is_found_even_where_nobody_was_acknowledged() {
-        let plant = |run: &mut Run| {
-            run.acknowledged.remove(2);
-            run.stored.remove(2);
-        };
-        check(plant, Fault::Hole { conversation: PLACE, seq: 3 });
-    }
-
-    #[test]
-    fn a_client_id_with_two_numbers_is_found_in_answers_and_in_history() {
-        let doubled = Fault::Doubled { conversation: PLACE, client: client(6), first: 6, second: 7 };
-        check(|run| run.acknowledged.push((client(6), 7)), doubled.clone());
-        check(|run| run.stored.push(Seen { seq: 7, ..seen(6) }), doubled);
-    }
-
-    #[test]
-    fn a_number_with_two_messages_is_found_in_answers_and_in_history() {
-        let shared = Fault::Shared { conversation: PLACE, seq: 5 };
-        check(|run| run.acknowledged[5] = (client(6), 5), shared.clone());
-        check(|run| run.stored.push(Seen { seq: 5, ..seen(6) }), shared);
-    }
-
-    #[test]
-    fn swapped_messages_are_found() {
-        let plant = |run: &mut Run| {
-            (run.stored[0].client, run.stored[2].client) = (run.stored[2].client, run.stored[0].client);
-            (run.stored[0].body, run.stored[2].body) = (run.stored[2].body, run.stored[0].body);
-        };
-        check(plant, Fault::Lost { conversation: PLACE, seq: 1, client: client(1) });
-    }
-
-    #[test]
-    fn a_sender_numbered_out_of_order_is_found() {
-        let plant = |run: &mut Run| {
-            run.acknowledged[0].1 = 3;
-            run.acknowledged[2].1 = 1;
-            run.stored[0] = Seen { seq: 1, ..seen(3) };
-            run.stored[2] = Seen { seq: 3, ..seen(1) };
-        };
-        check(plant, Fault::NumberedOutOfOrder { conversation: PLACE, sender: ADA, earlier: 1, later: 3 });
-    }
-
-    #[test]
-    fn pushes_that_are_swapped_repeated_or_left_out_are_found() {
-        let out_of_order =
-            |later, seq| Fault::PushedOutOfOrder { session: 1, conversation: PLACE, later, seq };
-        check(|run| run.heard_by_ben.swap(0, 1), out_of_order(3, 1));
-        check(|run| run.heard_by_ben.push(pushed(5)), out_of_order(5, 5));
-        let left_out = Fault::NotPushed { session: 1, conversation: PLACE, seq: 3 };
-        check(|run| run.heard_by_ben.retain(|seen| seen.seq != 3), left_out);
-        let at_the_start = Fault::NotPushed { session: 1, conversation: PLACE, seq: 1 };
-        check(|run| run.heard_by_ben.retain(|seen| seen.seq != 1), at_the_start);
-    }
-
-    #[test]
-    fn a_changed_body_is_found_in_history_and_in_pushes() {
-        let altered = |seq| Fault::Altered { conversation: PLACE, seq };
-        let other = Fingerprint::of("something else");
-        check(|run| run.stored[3].body = other, altered(4));
-        check(|run| run.heard_by_ben[1].body = other, altered(3));
-    }
-
-    #[test]
-    fn a_message_that_nobody_sent_is_found() {
-        let plant = |run: &mut Run| run.stored.push(Seen { client: Some(client(99)), ..seen(7) });
-        check(plant, Fault::Unknown { conversation: PLACE, seq: 7 });
-    }
-
-    #[test]
-    fn the_verdict_counts_all_faults_and_names_the_first() {
-        let mut checker = Checker::new();
-        for seq in 2..=100 {
-            checker.store(pushed(seq * 2));
-        }
-        let text = checker.verdict().unwrap_err().to_string();
-        assert!(text.starts_with("the history has 101 faults:"), "{text}");
-        assert_eq!(text.lines().count(), 21);
     }
 }

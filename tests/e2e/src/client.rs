@@ -101,9 +101,9 @@ pub struct Sent {
 }
 
 /// What a connection may run over: TCP, or TLS within it.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 /// The ways in which the protocol travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,6 +325,11 @@ impl Client {
     /// The pushes of that name that have come and were not asked for yet.
     pub fn kept(&self, name: &str) -> Vec<&Value> {
         self.pushes.iter().filter(|(other, _)| other == name).map(|(_, payload)| payload).collect()
+    }
+
+    /// All pushes that have come and were not asked for yet, by name, in the order in which they came.
+    pub fn heard(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.pushes.iter().map(|(name, payload)| (&**name, payload))
     }
 
     /// Forgets the pushes that were not asked for yet.

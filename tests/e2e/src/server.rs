@@ -133,6 +133,17 @@ impl Server {
         self.ended().await
     }
 
+    /// Limits how large its files may be, or takes the limit back: at the limit, writing fails as on a full disk.
+    ///
+    /// # Errors
+    /// It has ended, or the system refuses.
+    pub fn limit_file_bytes(&self, max: Option<u64>) -> Result<()> {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = Pid::from_raw(self.pid()?.cast_signed());
+        prlimit(pid, Resource::Fsize, Rlimit { current: max, maximum: None })?;
+        Ok(())
+    }
+
     /// Its process id.
     ///
     /// # Errors

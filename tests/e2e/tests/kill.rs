@@ -8,7 +8,8 @@
 
 use anyhow::{Context, Result, ensure};
 use godwit_e2e::{
-    checker::Checker,
+    PATIENCE,
+    checker::{Checker, Moment},
     client::{Client, Failure},
     server::{Server, UNLIMITED},
     talk::{Talker, finish, meet, talk},
@@ -38,7 +39,7 @@ struct Form {
 impl Form {
     fn of(end: End) -> Self {
         if std::env::var_os("GODWIT_LONG").is_some() {
-            return Self { ends: 200, people: 32, talk_ms: 200..2_000, acknowledged_min: 1_000_000 };
+            return Self { ends: 200, people: 32, talk_ms: 100..700, acknowledged_min: 1_000_000 };
         }
         let ends = if end == End::Kill { 50 } else { 8 };
         Self { ends, people: 4, talk_ms: 5..250, acknowledged_min: 100 }
@@ -49,8 +50,13 @@ impl Form {
 const DRAIN: &str = "\n[server]\ndrain_ms = 100\n";
 
 /// Talks until the server is killed.
-async fn talk_on(mut talker: Talker, client: Client, checker: Arc<Mutex<Checker>>) -> Result<Talker> {
-    let ended = talk(&mut talker, client, &checker, usize::MAX).await?;
+async fn talk_on(
+    mut talker: Talker,
+    client: Client,
+    checker: Arc<Mutex<Checker>>,
+    asked: Moment,
+) -> Result<Talker> {
+    let ended = talk(&mut talker, client, &checker, asked, usize::MAX).await?;
     ensure!(
         matches!(ended, Some(Failure::Closed(1006 | 3000) | Failure::Broken(_))),
         "{}: {ended:?}",
@@ -79,18 +85,26 @@ async fn run(end: End) -> Result<()> {
     println!("{end:?}: seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut server = Server::with(&format!("{UNLIMITED}{DRAIN}")).await?;
-    let mut talkers = meet(&server, form.people).await?;
+    let (mut talkers, visitor) = meet(&server, form.people).await?;
+    let visitor = Arc::new(visitor);
     let checker = Arc::new(Mutex::new(Checker::new()));
     let mut cycles_with_answers = 0;
     for cycle in 0..form.ends {
         let before = checker.lock().await.acknowledged();
         let mut talking = Vec::new();
+        let asked = checker.lock().await.moment();
+        let client = server.session(&visitor.person).await?;
+        let listening = tokio::spawn({
+            let (visitor, checker) = (Arc::clone(&visitor), Arc::clone(&checker));
+            async move { visitor.listen(client, &checker, asked, PATIENCE).await }
+        });
         for talker in talkers.drain(..) {
+            let asked = checker.lock().await.moment();
             let client = server
                 .session(&talker.person)
                 .await
                 .with_context(|| format!("seed {seed}, cycle {cycle}"))?;
-            talking.push(tokio::spawn(talk_on(talker, client, Arc::clone(&checker))));
+            talking.push(tokio::spawn(talk_on(talker, client, Arc::clone(&checker), asked)));
         }
         tokio::time::sleep(Duration::from_millis(random.u64(form.talk_ms.clone()))).await;
         match end {
@@ -100,6 +114,7 @@ async fn run(end: End) -> Result<()> {
         for talk in talking {
             talkers.push(talk.await?.with_context(|| format!("seed {seed}, cycle {cycle}"))?);
         }
+        listening.await?.with_context(|| format!("seed {seed}, cycle {cycle}"))?;
         let acknowledged = checker.lock().await.acknowledged();
         cycles_with_answers += u32::from(acknowledged > before);
         if cycle % 10 == 9 {
@@ -108,7 +123,7 @@ async fn run(end: End) -> Result<()> {
         server.restart().await.with_context(|| format!("seed {seed}, cycle {cycle}"))?;
     }
     let mut checker = checker.lock().await;
-    finish(&server, &mut talkers, &mut checker).await.with_context(|| format!("seed {seed}"))?;
+    finish(&server, &mut talkers, &visitor, &mut checker).await.with_context(|| format!("seed {seed}"))?;
     let (acknowledged, pushed) = (checker.acknowledged(), checker.pushed());
     println!("{end:?}: {} ends, {acknowledged} messages acknowledged, {pushed} pushes", form.ends);
     ensure!(

@@ -10,12 +10,14 @@ use godwit_e2e::{
     checker::Checker,
     client::Transport,
     server::Server,
-    talk::{Talker, finish, meet, talk},
+    talk::{Talker, Visitor, finish, meet, talk},
 };
-use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, watch};
 
 const PEOPLE: usize = 4;
+/// How long the visitor stays with one transport.
+const STAY: Duration = Duration::from_millis(400);
 
 /// How far people go.
 #[derive(Clone, Copy)]
@@ -34,19 +36,44 @@ async fn nothing_is_lost_doubled_or_reordered_for_people_who_move_between_transp
     let journey = if std::env::var_os("GODWIT_LONG").is_some() { LONG } else { SHORT };
     let server = Arc::new(Server::start().await?);
     let checker = Arc::new(Mutex::new(Checker::new()));
-    let travelling = meet(&server, PEOPLE).await?.into_iter().enumerate().map(|(n, talker)| {
+    let (talkers, visitor) = meet(&server, PEOPLE).await?;
+    let visitor = Arc::new(visitor);
+    let (done, is_done) = watch::channel(false);
+    let visiting =
+        tokio::spawn(visit(Arc::clone(&visitor), is_done, Arc::clone(&server), Arc::clone(&checker)));
+    let travelling = talkers.into_iter().enumerate().map(|(n, talker)| {
         tokio::spawn(travel(talker, n, journey, Arc::clone(&server), Arc::clone(&checker)))
     });
     let mut talkers = Vec::new();
     for talker in travelling.collect::<Vec<_>>() {
         talkers.push(talker.await??);
     }
+    done.send_replace(true);
+    visiting.await??;
     let mut checker = checker.lock().await;
-    finish(&server, &mut talkers, &mut checker).await?;
+    finish(&server, &mut talkers, &visitor, &mut checker).await?;
     let (acknowledged, pushed) = (checker.acknowledged(), checker.pushed());
     println!("{} moves, {acknowledged} messages acknowledged, {pushed} pushes", PEOPLE * journey.moves);
     ensure!(acknowledged >= PEOPLE * journey.moves * journey.every, "only {acknowledged} were acknowledged");
     checker.verdict()
+}
+
+/// Listens over one transport after the other, until everyone is done.
+async fn visit(
+    visitor: Arc<Visitor>,
+    is_done: watch::Receiver<bool>,
+    server: Arc<Server>,
+    checker: Arc<Mutex<Checker>>,
+) -> Result<()> {
+    for transport in Transport::ALL.into_iter().cycle() {
+        if *is_done.borrow() {
+            break;
+        }
+        let asked = checker.lock().await.moment();
+        let client = server.session_over(transport, &visitor.person).await?;
+        visitor.listen(client, &checker, asked, STAY).await.with_context(|| format!("over {transport:?}"))?;
+    }
+    Ok(())
 }
 
 /// Talks over one transport after the other, beginning with the `n`th; what it has in the end is everything.
@@ -60,10 +87,11 @@ async fn travel(
     for leg in 0..journey.moves {
         let transport = Transport::ALL[(n + leg) % Transport::ALL.len()];
         let told = || format!("{} over {transport:?}, leg {leg}", talker.person.name);
+        let asked = checker.lock().await.moment();
         let mut client = server.session_over(transport, &talker.person).await.with_context(told)?;
         // A cursor would tell which places have changed; by number, history is right without it.
         talker.catch_up(&mut client, &checker).await?;
-        let ended = talk(&mut talker, client, &checker, journey.every).await?;
+        let ended = talk(&mut talker, client, &checker, asked, journey.every).await?;
         ensure!(ended.is_none(), "{} over {transport:?}, leg {leg}: {ended:?}", talker.person.name);
     }
     let mut client = server.session(&talker.person).await?;

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::{Notify, oneshot},
     time::timeout,
 };
@@ -32,6 +32,7 @@ use uuid::Uuid;
 const SENDS_FROM: u64 = 1 << 32;
 const REPLY_WITHIN: Duration = Duration::from_secs(60);
 const INPUT_BYTES: usize = 64 * 1024;
+const NARROW_BYTES: u32 = 4096;
 
 /// A message that was sent.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +81,10 @@ pub struct Connection {
     state: RefCell<State>,
     /// Whether each answer is followed by the next message.
     looping: Cell<bool>,
+    /// Whether nothing is read any more.
+    stalled: Cell<bool>,
+    /// Told when one that is stalled is shut.
+    released: Notify,
     /// Told whenever a message is answered.
     answered: Notify,
 }
@@ -125,7 +130,20 @@ impl Connection {
     /// # Errors
     /// The upgrade is refused.
     pub async fn open(address: SocketAddr, began: Instant) -> Result<Rc<Self>> {
-        let mut stream = TcpStream::connect(address).await?;
+        Self::over(TcpStream::connect(address).await?, address, began).await
+    }
+
+    /// As [`Connection::open`], with a window as small as the system allows: for readers that stall.
+    ///
+    /// # Errors
+    /// The upgrade is refused.
+    pub async fn open_narrow(address: SocketAddr, began: Instant) -> Result<Rc<Self>> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(NARROW_BYTES)?;
+        Self::over(socket.connect(address).await?, address, began).await
+    }
+
+    async fn over(mut stream: TcpStream, address: SocketAddr, began: Instant) -> Result<Rc<Self>> {
         stream.set_nodelay(true)?;
         let rest = timeout(REPLY_WITHIN, wire::ask(&mut stream, address))
             .await
@@ -135,6 +153,8 @@ impl Connection {
             began,
             state: RefCell::default(),
             looping: Cell::new(false),
+            stalled: Cell::new(false),
+            released: Notify::new(),
             answered: Notify::new(),
         });
         let reader = Rc::clone(&connection);
@@ -192,6 +212,7 @@ impl Connection {
     pub fn shut(&self) {
         // One that has ended already is as good.
         let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        self.released.notify_one();
     }
 
     /// Says which conversation's end this is, to the relay.
@@ -199,6 +220,11 @@ impl Connection {
         let name = conversation.to_string();
         wire::put(&mut self.state.borrow_mut().output, Side::Client, wire::TEXT, name.as_bytes());
         self.flush();
+    }
+
+    /// Reads nothing any more, until it is shut.
+    pub fn stall(&self) {
+        self.stalled.set(true);
     }
 
     /// Where [`Connection::send`] sends to.
@@ -325,6 +351,10 @@ impl Connection {
                 }
             } else {
                 self.stream.readable().await?;
+            }
+            if self.stalled.get() {
+                self.released.notified().await;
+                bail!("it was shut while it was stalled");
             }
             input.reserve(if input.is_empty() { 4096 } else { INPUT_BYTES });
             match self.stream.try_read_buf(&mut input) {

@@ -67,12 +67,20 @@ impl Host {
     /// # Errors
     /// It does not serve.
     pub async fn start(running: &Running) -> Result<Self> {
+        Self::start_with(running, "").await
+    }
+
+    /// As [`Host::start`], with these settings (TOML) as well, where the host is ours.
+    ///
+    /// # Errors
+    /// It does not serve.
+    pub async fn start_with(running: &Running, settings: &str) -> Result<Self> {
         if let Some(public) = running.server {
             let admin = running.admin.context("`--server` needs `--admin`")?;
             let token = running.admin_token.as_deref().context("`--server` needs `--admin-token`")?;
             return Ok(Self { public, admin: Admin::new(admin, token), pid: running.pid, server: None });
         }
-        let server = Server::with(UNLIMITED).await?;
+        let server = Server::with(&format!("{UNLIMITED}{settings}")).await?;
         let pid = Some(server.pid()?);
         Ok(Self { public: server.public, admin: server.admin.clone(), pid, server: Some(server) })
     }

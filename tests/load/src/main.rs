@@ -79,6 +79,8 @@ enum What {
     FanOut,
     /// Everyone drops at once and resumes.
     Reconnect,
+    /// Readers who stop reading, beside others who talk.
+    Stalled,
     /// The floors alone.
     Floors,
     /// All but the floors alone, one after the other.
@@ -152,6 +154,9 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     }
     if wanted(What::Reconnect) {
         scenario::reconnect::run(&plan, report).await?;
+    }
+    if wanted(What::Stalled) {
+        scenario::stalled::run(&plan, report).await?;
     }
     Ok(())
 }

@@ -16,6 +16,15 @@ pub struct Commits {
     pub count: u64,
 }
 
+/// What that counter, with its labels, says; 0 where nothing was counted.
+///
+/// # Errors
+/// It is no number.
+pub fn counter(metrics: &str, name: &str) -> Result<u64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(Ok(0), |value| value.trim().parse().with_context(|| format!("{name} is {value}")))
+}
+
 const NAME: &str = "godwit_storage_commit_batches";
 
 impl Commits {

@@ -8,6 +8,7 @@ pub mod fan_out;
 pub mod hooks;
 pub mod idle;
 pub mod reconnect;
+pub mod stalled;
 pub mod swaps;
 
 use crate::{host::Running, people::Pairs, report::Report};

@@ -6,7 +6,9 @@ use super::{
     hasher::Hasher,
     token::{Kind, Token},
 };
+use crate::review;
 use godwit_domain::{
+    filter::{Activity, Filters, Wording},
     id::{LoginId, UserId},
     tables::{Accounts, Written},
     time::{Clock, Ms},
@@ -32,6 +34,7 @@ pub struct Service {
     ends: Arc<dyn Ends>,
     hasher: Hasher,
     attempts: Attempts,
+    filters: Option<Arc<dyn Filters>>,
 }
 
 /// Building, and what people ask by themselves.
@@ -47,13 +50,20 @@ impl Service {
     ) -> Result<Self, Misconfigured> {
         options.check()?;
         let hasher = Hasher::new(&options)?;
-        Ok(Self { options, key, tables, clock, ends, hasher, attempts: Attempts::new(logins_per_minute) })
+        let attempts = Attempts::new(logins_per_minute);
+        Ok(Self { options, key, tables, clock, ends, hasher, attempts, filters: None })
+    }
+
+    /// Has these plugins judge the names that people register with.
+    #[must_use]
+    pub fn judged_by(self, filters: Arc<dyn Filters>) -> Self {
+        Self { filters: Some(filters), ..self }
     }
 
     /// Makes an account and logs it in.
     ///
     /// `forbidden` where registration is closed, `conflict` where the name is taken, `invalid` for bad fields,
-    /// `rate_limited` for who tries too often.
+    /// `rate_limited` for who tries too often, `moderated` or `unavailable` where a plugin does not let the names pass.
     pub async fn register(
         &self,
         name: &str,
@@ -71,7 +81,9 @@ impl Service {
         check_password(password)?;
         let display_name = check_display_name(display_name)?;
         self.admit(name, address)?;
-        let account = self.new_account(name, Some(password), display_name, false).await?;
+        let user = self.new_user(name, display_name, false).await?;
+        self.review(&user).await?;
+        let account = self.new_account(user, Some(password)).await?;
         self.log_in(account).await
     }
 
@@ -194,7 +206,8 @@ impl Service {
         check_name(name)?;
         password.map_or(Ok(()), check_password)?;
         let display_name = check_display_name(display_name)?;
-        Ok(self.new_account(name, password, display_name, false).await?.user)
+        let user = self.new_user(name, display_name, false).await?;
+        Ok(self.new_account(user, password).await?.user)
     }
 
     /// The user of the plugin of that id, made where there is none.
@@ -207,7 +220,8 @@ impl Service {
             };
             return if account.user.bot { Ok(account.user) } else { Err(taken()) };
         }
-        Ok(self.new_account(plugin, None, None, true).await?.user)
+        let user = self.new_user(plugin, None, true).await?;
+        Ok(self.new_account(user, None).await?.user)
     }
 
     /// A token for that user, good for `ttl_s` seconds.
@@ -274,35 +288,46 @@ impl Service {
         })
     }
 
-    async fn new_account(
-        &self,
-        name: &str,
-        password: Option<&str>,
-        display_name: Option<String>,
-        bot: bool,
-    ) -> Result<Account, Error> {
-        let taken = || Error::new(Code::Conflict, format!("the name {name} is taken")).field("name");
-        // Looked up before it is hashed: a hash costs more, and the write settles it in any case.
+    /// A user of a name that is free so far. Looked up before anything else is done for it: a hash costs more, and the
+    /// write settles it in any case.
+    async fn new_user(&self, name: &str, display_name: Option<String>, bot: bool) -> Result<User, Error> {
         if self.tables.account_by_name(name).await?.is_some() {
-            return Err(taken());
+            return Err(taken(name));
         }
-        let password_hash = match password {
-            Some(password) => Some(self.hasher.hash(password).await?),
-            None => None,
-        };
         let now = self.clock.now();
-        let user = User {
+        Ok(User {
             id: UserId(new_id(now)?),
             name: name.to_owned(),
             display_name,
             bot,
             time_zone: None,
             joined_at: now,
+        })
+    }
+
+    /// Asks the plugins whether people may read what a user is to be called.
+    async fn review(&self, user: &User) -> Result<(), Error> {
+        let Some(chain) = self.filters.as_ref().map(|filters| filters.pin()).filter(|chain| chain.reviews())
+        else {
+            return Ok(());
+        };
+        let scene = review::nowhere(Arc::new(user.clone()), Activity::default(), self.clock.now());
+        review::review(&*chain, &scene, Wording::UserName(&user.name)).await?;
+        match &user.display_name {
+            Some(name) => review::review(&*chain, &scene, Wording::DisplayName(name)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn new_account(&self, user: User, password: Option<&str>) -> Result<Account, Error> {
+        let password_hash = match password {
+            Some(password) => Some(self.hasher.hash(password).await?),
+            None => None,
         };
         let account = Account { user, password_hash, disabled: false, token_version: 0 };
         match self.tables.create_account(&account).await? {
             Written::Yes => Ok(account),
-            Written::No => Err(taken()),
+            Written::No => Err(taken(&account.user.name)),
         }
     }
 
@@ -344,6 +369,10 @@ impl Service {
             user: Arc::new(account.user.clone()),
         }
     }
+}
+
+fn taken(name: &str) -> Error {
+    Error::new(Code::Conflict, format!("the name {name} is taken")).field("name")
 }
 
 /// A new id that sorts by time, so that rows made one after the other lie together.

@@ -4,7 +4,8 @@
 //! A card may be a moment old. That is enough for a plugin's scene; the shard checks what matters again.
 
 use godwit_domain::{
-    conversation::{Kind, Role},
+    conversation::Role,
+    filter::Place,
     id::{ConversationId, UserId},
     time::Ms,
 };
@@ -15,10 +16,8 @@ const STRIPES: usize = 64;
 
 /// A conversation as filters are told of it.
 pub struct Card {
-    /// What kind.
-    pub kind: Kind,
-    /// Its title.
-    pub title: Option<String>,
+    /// What it is.
+    pub place: Place,
     /// Who is in, as what, since when.
     pub members: HashMap<UserId, (Role, Ms)>,
 }

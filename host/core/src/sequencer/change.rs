@@ -62,7 +62,11 @@ impl Slot {
                     at: stamp.at(),
                     members_max: turn.ports.limits.members_max,
                 };
-                match decide(&scene, wish) {
+                let refused = |change| match (change, &ask.refusal) {
+                    (Some(_), Some(error)) => Err(error.clone()),
+                    (change, _) => Ok(change),
+                };
+                match decide(&scene, wish).and_then(refused) {
                     Ok(Some(change)) => {
                         let last = Rev(state.head.last_rev.0 + change.revisions.len() as u64);
                         let (conversation, head) = (ask.conversation, state.head);
@@ -180,7 +184,7 @@ impl Slot {
 
     /// A change is durable, or not.
     pub fn changed(&mut self, tried: Tried, ports: &Ports) {
-        let Tried { conversation, change, outcomes, result, hidden, stamp, marked } = tried;
+        let Tried { conversation, change, outcomes, result, hidden, stamp, mut marked } = tried;
         match (result, &mut self.state) {
             (Ok(Some((head, revisions))), Some(state)) => {
                 let before = state.audience.clone();
@@ -189,7 +193,7 @@ impl Slot {
                 if moves {
                     ports.cards.put(conversation, state.card());
                 }
-                publish::changed(state, &before, &revisions, &hidden, ports);
+                publish::changed(state, &before, &revisions, &hidden, &stamp, ports);
                 for (ask, outcome) in outcomes {
                     match outcome {
                         Ok(rev) => ask.reply.ok(&Revised { rev }),
@@ -212,6 +216,7 @@ impl Slot {
                 tracing::error!(%error, %conversation, "a change was not carried out");
                 // How far it came is found by loading again, which finishes it.
                 self.unsettled.push(stamp.clone());
+                self.unheard.append(&mut marked);
                 let text = "whether this took effect is not known; the same client_id settles it";
                 for (ask, outcome) in outcomes {
                     let unknown = || Error::new(Code::UnknownOutcome, text);
@@ -251,8 +256,7 @@ async fn hidden(ports: &Ports, conversation: ConversationId, change: &Change) ->
     let connected = concerned.filter(|user| ports.router.reaches(*user, None));
     let read = connected.map(|user| async move {
         // What cannot be read now is read when the device asks for its list.
-        let listed = ports.conversations.listing(user, conversation).await.ok().flatten();
-        (user, listed.map_or(0, |listed| listed.hidden))
+        (user, ports.conversations.hidden_count(user, conversation).await.unwrap_or_default())
     });
     join_all(read).await.into_iter().collect()
 }
@@ -274,6 +278,9 @@ fn permit(state: &State, ask: &Ask) -> Result<bool, Error> {
     }
     if member.role == Role::Reader && !matches!(deed, revise::Deed::React { .. }) {
         return Err(Error::new(Code::Forbidden, "readers neither edit nor delete"));
+    }
+    if let Some(error) = &ask.refusal {
+        return Err(error.clone());
     }
     Ok(member.role >= Role::Admin && state.meta.kind != Kind::Direct)
 }

@@ -5,6 +5,7 @@
 use super::{Draft, card::Card, clients::Filter, holdings::Holdings, visible::Visible};
 use godwit_domain::{
     conversation::{Head, Kind, Marks, Member, Meta, Rise, Role},
+    filter::Place,
     id::{ClientId, Seq, UserId},
     message::{Content, Message},
     revision::{Change, Revision},
@@ -33,6 +34,8 @@ pub struct State {
     marks: HashMap<UserId, Marks>,
     /// Marks that rose by sending and are not stored yet. A crash loses nothing: loading finds them again.
     pub unstored: HashSet<UserId>,
+    /// Those of them that rose by loading: whether anybody was told of them, nobody knows.
+    untold: HashSet<UserId>,
     /// Marks that somebody asked for and that storage is making durable.
     pub rising: HashMap<UserId, Marks>,
     pub last: Option<Arc<Message>>,
@@ -160,6 +163,7 @@ impl State {
             audience: Arc::default(),
             marks: marks.into_iter().collect(),
             unstored: HashSet::new(),
+            untold: HashSet::new(),
             rising: HashMap::new(),
             last: None,
             clients: None,
@@ -170,6 +174,7 @@ impl State {
             state.raise_by_sending(message.sender, message.seq);
             state.newest.insert(message.sender, message.client_id);
         }
+        state.untold.clone_from(&state.unstored);
         state.last = tail.into_iter().next_back().map(Arc::new);
         state.count_audience();
         state
@@ -284,11 +289,11 @@ impl State {
         Rise { conversation: self.meta.id, user, peer, to, at }
     }
 
-    /// These marks are durable; where they rose meanwhile, what they rose to is not.
-    pub fn stored(&mut self, user: UserId, marks: Marks) {
-        if self.marks(user) == marks {
-            self.unstored.remove(&user);
-        }
+    /// These marks are durable; where they rose meanwhile, what they rose to is not. Whether they are to be told, for
+    /// they rose by loading.
+    pub fn stored(&mut self, user: UserId, marks: Marks) -> bool {
+        let is_all = self.marks(user) == marks;
+        is_all && self.unstored.remove(&user) && self.untold.remove(&user)
     }
 
     /// Takes over a change that is durable, with the revisions that it made.
@@ -316,7 +321,15 @@ impl State {
     /// What filters are told.
     pub fn card(&self) -> Card {
         let members = self.members_after(None).map(|member| (member.user, (member.role, member.joined_at)));
-        Card { kind: self.meta.kind, title: self.meta.title.clone(), members: members.collect() }
+        let place = Place {
+            id: self.meta.id,
+            kind: self.meta.kind,
+            title: self.meta.title.clone(),
+            member_count: self.audience.len() as u32,
+            encrypted: false,
+            labels: Vec::new(),
+        };
+        Card { place, members: members.collect() }
     }
 
     /// Everyone who is in, after `after` in order of ids.
@@ -468,10 +481,12 @@ mod tests {
         let on_its_way = state.unstored_marks(Ms(9));
         assert!(state.unstored.contains(&user));
         state.raise_by_sending(user, Seq(5));
-        state.stored(user, on_its_way[0].to);
+        assert!(!state.stored(user, on_its_way[0].to));
         assert!(state.unstored.contains(&user), "it rose meanwhile");
-        state.stored(user, state.marks(user));
+        assert!(state.stored(user, state.marks(user)), "it rose by loading: who is here must hear of it");
         assert!(state.unstored.is_empty());
+        state.raise_by_sending(user, Seq(6));
+        assert!(!state.stored(user, state.marks(user)), "it rose by a message, which says so");
     }
 
     #[test]

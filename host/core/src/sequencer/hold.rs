@@ -353,6 +353,7 @@ impl Slot {
             content_hash: held.content_hash,
             after: None,
             verdict,
+            activity: Activity::default(),
             refusal: None,
             doubt: None,
             waiter: Waiter::Releaser(by),
@@ -472,7 +473,7 @@ impl Slot {
                     let rejected = Some(&*rejection.text);
                     let verdict =
                         object::Verdict { conversation, client_id, seq: None, sent_at: None, rejected };
-                    publish::verdict(sender, &verdict, ports);
+                    publish::verdict(sender, &verdict, None, ports);
                 }
             }
         }
@@ -547,7 +548,7 @@ fn ask(state: &State, held: Held, by: Option<Answer<object::Sent>>, turn: &Turn<
                 activity: Activity { member_since, ..Activity::default() },
                 via: user.bot.then(|| user.name.clone()),
             };
-            let (judgement, verdict) = chain.judge(&scene, content).await;
+            let (judgement, verdict) = chain.judge(&scene, content, None).await;
             Ok(Some((user, judgement, verdict)))
         };
         let outcome = judged.await;

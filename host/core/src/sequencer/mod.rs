@@ -30,12 +30,18 @@ pub use storage::{direct, newcomer, unknown_user};
 pub use visible::Visible;
 
 use crate::{
-    actors::Watch, changes::Changes, limits, metrics::Metrics, outbox::Reply, person::Judging,
+    actors::Watch,
+    changes::Changes,
+    deliver::{self, Stage},
+    limits,
+    metrics::Metrics,
+    outbox::Reply,
+    person::Judging,
     registry::Router,
 };
 use godwit_domain::{
     conversation::{Member, Meta},
-    filter::{Filters, Verdict},
+    filter::{Activity, Filters, Verdict},
     held::{Held, Why},
     id::{ClientId, ConversationId, Seq, SessionId, UserId},
     message::Content,
@@ -78,6 +84,10 @@ pub struct Ports {
     pub cards: Arc<Cards>,
     /// The way to sessions.
     pub router: Arc<dyn Router>,
+    /// Where pushes wait for what plugins say about them.
+    pub stage: Arc<Stage>,
+    /// What hears of what was read.
+    pub later: deliver::later::Handle,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Times of change.
@@ -112,6 +122,8 @@ pub struct Draft {
     pub after: Option<ClientId>,
     /// What the filters decided.
     pub verdict: Verdict,
+    /// What the sender did before, where filters were told.
+    pub activity: Activity,
     /// Why it takes no number. It goes through the shard all the same: a repeat of what was accepted gets its first
     /// answer, and replies keep their order.
     pub refusal: Option<Error>,
@@ -207,6 +219,8 @@ pub struct Ask {
     pub client_id: Option<ClientId>,
     /// What.
     pub what: Wanted,
+    /// Why it is not done. It goes through the shard all the same, where a repeat gets its first answer.
+    pub refusal: Option<Error>,
     /// Who waits.
     pub reply: Reply,
 }

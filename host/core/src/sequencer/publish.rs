@@ -1,44 +1,71 @@
 //! What leaves a shard after something became durable: the built-in rules of who is told what.
 //!
-//! Every member's every session gets every message; the session that asked has its reply instead.
+//! Every member's every session gets every message, but where many are in: there those that follow do, and the others
+//! are told from time to time where the conversation stands. The session that asked has its reply instead.
+//! Where plugins have a say, the deliver stage asks them; everything leaves by its [`Way`].
 
 use super::{
-    Mark, Ports,
+    Ports,
     conversation::{State, View},
-    storage::Opened,
 };
 use crate::{
-    registry::{At, Push},
+    changes::Stamp,
+    deliver::{self, Posted, Way},
+    registry::{At, Push, Reach},
     view,
 };
 use bytes::Bytes;
 use godwit_domain::{
     conversation::{Head, History, Marks},
+    filter::Activity,
     id::{Seq, SessionId, UserId},
     message::Message,
     revision::Revision,
+    user::User,
 };
 use godwit_protocol::{encode, object};
 use serde::Serialize;
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+/// Where a message came from.
+pub struct From {
+    pub sender: Arc<User>,
+    /// What they did before.
+    pub activity: Activity,
+    /// The session that has its reply.
+    pub session: Option<SessionId>,
+}
 
 /// A message that got its number.
-pub fn message(state: &State, message: &Message, from: Option<SessionId>, ports: &Ports) {
+pub fn message(state: &State, message: &Arc<Message>, from: From, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
+    let way = ports.stage.way(state.meta.id, stamp);
+    let chain = ports.filters.pin();
+    if !chain.is_empty()
+        && let Some(card) = ports.cards.get(state.meta.id)
+        && deliver::is_asked(&*chain, &card.place)
+    {
+        let From { sender, activity, session } = from;
+        let (message, audience) = (message.clone(), state.audience.clone());
+        let head = head(state);
+        return way.ask(Posted { message, sender, activity, from: session, head, audience, card, chain });
+    }
     let frame = |own| Bytes::from(encode::push("message", &object::Message::new(message, own)));
-    let own_devices = ports.router.reaches(message.sender, from);
-    ports.router.route(Push {
+    let own_devices = ports.router.reaches(message.sender, from.session);
+    way.route_fetchable(Push {
         audience: &state.audience,
+        reach: deliver::built_in(&ports.limits, state.audience.len()),
         frame: frame(false),
         own: own_devices.then(|| (message.sender, frame(true))),
-        except: from,
+        except: from.session,
         at: Some(At { head: head(state), seq: Some(message.seq) }),
     });
 }
 
 /// What became of a draft on hold: told to its sender's devices.
-pub fn verdict(sender: UserId, verdict: &object::Verdict<'_>, ports: &Ports) {
-    ports.router.route(Push {
+pub fn verdict(sender: UserId, verdict: &object::Verdict<'_>, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
+    ports.stage.way(verdict.conversation, stamp).route(Push {
         audience: &[sender],
+        reach: Reach::Sessions,
         frame: encode::push("verdict", verdict).into(),
         own: None,
         except: None,
@@ -59,36 +86,49 @@ pub fn marked(to: Marks) -> Marked {
 }
 
 /// A mark that rose: told to own devices, and in conversations that are not too large to everyone.
-pub fn receipt(state: &State, mark: &Mark, to: Marks, ports: &Ports) {
+pub fn receipt(
+    state: &State,
+    user: UserId,
+    to: Marks,
+    from: Option<SessionId>,
+    stamp: &Arc<Stamp>,
+    ports: &Ports,
+) {
     let receipt = object::Receipt {
-        conversation: mark.conversation,
-        user: mark.user,
+        conversation: state.meta.id,
+        user,
         received_seq: to.received,
         read_seq: to.read,
         at: ports.clock.now(),
     };
-    let own = [mark.user];
-    let is_in = state.member(mark.user).is_ok();
+    let own = [user];
+    let is_in = state.member(user).is_ok();
     let small = is_in && state.audience.len() <= ports.limits.receipts_above;
-    ports.router.route(Push {
+    ports.stage.way(state.meta.id, Some(stamp)).route(Push {
         audience: if small { &state.audience } else { &own },
+        reach: Reach::Sessions,
         frame: encode::push("receipt", &receipt).into(),
         own: None,
-        except: Some(mark.session),
+        except: from,
         at: None,
     });
 }
 
 /// A conversation that was made: each member is shown it as it looks from there. The session that asked as well: what
 /// others send there may overtake its reply.
-pub fn opened(opened: &Opened, ports: &Ports) {
-    for user in opened.state.audience.iter() {
-        shown(&opened.state, *user, opened, ports);
+///
+/// `users` are the two (or one) of a direct conversation.
+pub fn opened(state: &State, users: &[Arc<User>], stamp: Option<&Arc<Stamp>>, ports: &Ports) {
+    let way = ports.stage.way(state.meta.id, stamp);
+    for user in state.audience.iter() {
+        let peer = users.iter().find(|other| other.id != *user).or(users.first());
+        show(state, *user, 0, peer.map(|peer| &**peer), &way, ports);
     }
 }
 
 /// A change that happened: whom it lets in or out is shown the conversation, then all who may are told what happened,
-/// and the others where the conversation stands. Whoever goes hears of that last.
+/// and the others where the conversation stands. Whoever goes hears of that last. Where many are in, those who follow
+/// are told, and whom it concerns.
 ///
 /// `hidden` is how many messages each of the former had hidden.
 pub fn changed(
@@ -96,21 +136,24 @@ pub fn changed(
     before: &[UserId],
     revisions: &[Revision],
     hidden: &HashMap<UserId, u64>,
+    stamp: &Arc<Stamp>,
     ports: &Ports,
 ) {
+    let way = ports.stage.way(state.meta.id, Some(stamp));
     for user in revisions.iter().filter_map(|revision| revision.what.concerns()) {
         let hidden = hidden.get(&user).copied().unwrap_or_default();
-        show(state, user, hidden, None, ports);
+        show(state, user, hidden, None, &way, ports);
     }
     // Both are in order of ids: a search for each is what a group of ten thousand can bear.
     let gone: Vec<_> =
         before.iter().copied().filter(|user| state.audience.binary_search(user).is_err()).collect();
     // The last that they hear is their own leave.
     for user in &gone {
-        ports.router.unspare(*user, state.meta.id);
+        way.unspare(*user);
     }
     let at = At { head: head(state), seq: None };
     let concerned = [&*state.audience, &gone].concat();
+    let reach = deliver::built_in(&ports.limits, state.audience.len());
     for revision in revisions {
         let everyone = revision.what.message().is_none() || state.meta.history == History::All;
         let (told, spared): (Cow<'_, [UserId]>, Vec<_>) = if everyone {
@@ -120,20 +163,37 @@ pub fn changed(
             (Cow::Owned(told), spared)
         };
         let object = object::Revision::new(state.meta.id, revision, None);
-        ports.router.route(Push {
-            audience: &told,
-            frame: encode::push("revision", &object).into(),
+        let frame = Bytes::from(encode::push("revision", &object));
+        let push = |audience, reach| Push {
+            audience,
+            reach,
+            frame: frame.clone(),
             own: None,
             except: None,
             at: Some(at),
-        });
-        ports.router.spare(&spared, at.head);
+        };
+        match (revision.what.concerns(), reach) {
+            (None, reach) => way.route_fetchable(push(&told, reach)),
+            (Some(_), Reach::Sessions) => way.route(push(&told, reach)),
+            // Whom it concerns is told in any case.
+            (Some(user), Reach::Followers(_)) => {
+                let (own, others): (Vec<_>, Vec<_>) = told.iter().partition(|other| **other == user);
+                way.route_fetchable(push(&others, reach));
+                way.route(push(&own, Reach::Sessions));
+            }
+        }
+        way.spare(&spared, at.head, deliver::pace(&ports.limits, state.audience.len()));
+    }
+    if reach != Reach::Sessions {
+        // They were spared what else went with it.
+        gone.iter().for_each(|user| way.unspare(*user));
     }
 }
 
 /// Where a conversation stands that went on without anyone being told.
-pub fn heads(state: &State, ports: &Ports) {
-    ports.router.spare(&state.audience, head(state));
+pub fn heads(state: &State, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
+    let pace = deliver::pace(&ports.limits, state.audience.len());
+    ports.stage.way(state.meta.id, stamp).spare(&state.audience, head(state), pace);
 }
 
 fn may_see(state: &State, user: UserId, revision: &Revision) -> bool {
@@ -146,19 +206,15 @@ fn head(state: &State) -> object::Head {
     object::Head { conversation: state.meta.id, last_seq, last_rev, updated_at: changed_at }
 }
 
-fn shown(state: &State, user: UserId, opened: &Opened, ports: &Ports) {
-    let peer = opened.users.iter().find(|other| other.id != user).or(opened.users.first());
-    show(state, user, 0, peer.map(|peer| &**peer), ports);
-}
-
-fn show(state: &State, user: UserId, hidden: u64, peer: Option<&godwit_domain::user::User>, ports: &Ports) {
+fn show(state: &State, user: UserId, hidden: u64, peer: Option<&User>, way: &Way<'_>, ports: &Ports) {
     if !ports.router.reaches(user, None) {
         return;
     }
     let Ok(view) = state.view(user) else { return };
     let view = View { hidden, ..view };
-    ports.router.route(Push {
+    way.route(Push {
         audience: &[user],
+        reach: Reach::Sessions,
         frame: encode::push("conversation", &view::object(&view, user, peer)).into(),
         own: None,
         except: None,

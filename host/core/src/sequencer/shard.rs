@@ -13,7 +13,7 @@ use super::{
     publish,
     revise::Permitted,
     slot::{Batch, Entry, Slot},
-    storage::{Known, Opened},
+    storage::{Known, Opened, Unopened},
 };
 use crate::changes::Stamp;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -41,7 +41,7 @@ const STORE_MARKS_EVERY: Duration = Duration::from_secs(1);
 /// Work that storage finished.
 pub enum Done {
     Loaded(ConversationId, Result<Option<State>, waist::Error>),
-    Opened(ConversationId, Result<Option<Opened>, Error>),
+    Opened(ConversationId, Result<Option<Opened>, Unopened>),
     Clients(ConversationId, Result<Filter, waist::Error>),
     LookedUp(ConversationId, Result<Option<Known>, waist::Error>),
     LookedUpAfter(ConversationId, Result<Option<Accepted>, waist::Error>),
@@ -253,7 +253,8 @@ impl Shard {
                 self.note(conversation);
             }
             Done::Opened(conversation, result) => {
-                self.with_slot(conversation, |slot, ports| slot.opened(result, ports));
+                self.with_slot(conversation, |slot, ports| slot.opened(conversation, result, ports));
+                self.note(conversation);
             }
             Done::Clients(conversation, result) => {
                 self.with_slot(conversation, |slot, ports| slot.clients_read(result, ports));
@@ -304,7 +305,7 @@ impl Shard {
                 self.note(conversation);
             }
             Done::Raised(raising, result) => self.raised(raising, &result),
-            Done::Stored(rises, _stamp, result) => {
+            Done::Stored(rises, stamp, result) => {
                 if let Err(error) = &result {
                     tracing::warn!(%error, marks = rises.len(), "marks could not be stored and will be tried again");
                     self.ports.metrics.store_failures.inc();
@@ -313,8 +314,8 @@ impl Shard {
                     if let Some(state) =
                         self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut())
                     {
-                        if result.is_ok() {
-                            state.stored(user, to);
+                        if result.is_ok() && state.stored(user, to) {
+                            publish::receipt(state, user, to, None, &stamp, &self.ports);
                         }
                         if !state.unstored.is_empty() {
                             self.unstored.insert(conversation);
@@ -384,11 +385,16 @@ impl Shard {
             };
             let before = state.marks(mark.user);
             state.raise(mark.user, to);
-            state.stored(mark.user, to);
-            if before != to {
-                publish::receipt(state, &mark, to, &self.ports);
+            let untold = state.stored(mark.user, to);
+            if before.read < to.read && to.read >= state.head.last_seq {
+                self.ports.later.read(mark.user, mark.conversation);
             }
-            mark.reply.ok(&publish::marked(to));
+            // A message that was sent meanwhile may have raised one of them further: it came before this.
+            let stands = state.marks(mark.user);
+            if before != stands || untold {
+                publish::receipt(state, mark.user, stands, Some(mark.session), &stamp, &self.ports);
+            }
+            mark.reply.ok(&publish::marked(stands));
             drop(stamp);
         }
     }

@@ -10,7 +10,7 @@ use super::{
     gather::{Stop, gather, reused},
     publish,
     shard::{Done, Raising, Turn, refuse, refuse_batch},
-    storage::{self, Known, Opened},
+    storage::{self, Known, Opened, Unopened},
 };
 use crate::{actors::Marked, changes::Stamp};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -21,6 +21,7 @@ use godwit_domain::{
     message::{Accepted, Message},
     tables::{Append, Appended},
     time::Ms,
+    user::User,
     waist,
 };
 use godwit_protocol::{
@@ -40,6 +41,10 @@ pub struct Slot {
     /// it before storage has said what stands.
     /// These times are held meanwhile: no cursor may pass what may yet turn out to have happened.
     pub unsettled: Vec<Arc<Stamp>>,
+    /// The same, for actors: what may have happened is heard once it is known.
+    pub unheard: Vec<Marked>,
+    /// Whom the conversation is between, where making it is what is unsettled: nobody was shown it yet.
+    unopened: Option<Vec<Arc<User>>>,
     /// What waits, in order.
     pub waiting: VecDeque<Command>,
 }
@@ -262,6 +267,7 @@ impl Slot {
                 ports.cards.put(conversation, state.card());
                 self.settled(&state, ports);
                 self.state = Some(state);
+                self.unheard.clear();
             }
             Ok(None) => return self.missing(conversation, ports),
             Err(error) => self.failed(&error, ports),
@@ -274,8 +280,10 @@ impl Slot {
         let moved = |before: &State| {
             (before.head.last_seq, before.head.last_rev) != (now.head.last_seq, now.head.last_rev)
         };
-        if !self.unsettled.is_empty() && self.state.as_ref().is_some_and(moved) {
-            publish::heads(now, ports);
+        if let Some(users) = self.unopened.take() {
+            publish::opened(now, &users, self.unsettled.first(), ports);
+        } else if !self.unsettled.is_empty() && self.state.as_ref().is_none_or(moved) {
+            publish::heads(now, self.unsettled.first(), ports);
         }
         self.unsettled.clear();
     }
@@ -289,6 +297,9 @@ impl Slot {
 
     /// There is no such conversation: the first that waits makes it, or is told so.
     fn missing(&mut self, conversation: ConversationId, ports: &Ports) -> Option<BoxFuture<'static, Done>> {
+        self.unsettled.clear();
+        self.unheard.clear();
+        self.unopened = None;
         let ports = ports.clone();
         let work = match self.waiting.front() {
             Some(Command::Open { opening, .. }) => {
@@ -326,20 +337,34 @@ impl Slot {
     }
 
     /// Storage has made the conversation, or not.
-    pub fn opened(&mut self, result: Result<Option<Opened>, Error>, ports: &Ports) {
-        match result {
-            Ok(Some(opened)) => {
-                ports.cards.put(opened.state.meta.id, opened.state.card());
-                publish::opened(&opened, ports);
-                self.state = Some(opened.state);
+    pub fn opened(
+        &mut self,
+        conversation: ConversationId,
+        result: Result<Option<Opened>, Unopened>,
+        ports: &Ports,
+    ) {
+        let error = match result {
+            Ok(Some(Opened { state, users, stamp, marked })) => {
+                ports.cards.put(conversation, state.card());
+                publish::opened(&state, &users, Some(&stamp), ports);
+                self.state = Some(state);
+                return drop(marked);
             }
             // It came to be meanwhile: it is loaded like any other.
-            Ok(None) => {}
-            Err(error) => {
-                if let Some(command) = self.waiting.pop_front() {
-                    refuse(command, error);
-                }
+            Ok(None) => return,
+            Err(Unopened::Refused(error)) => error,
+            Err(Unopened::Unknown(storage::Unknown { cause, users, stamp, marked })) => {
+                tracing::error!(%cause, %conversation, "whether a conversation was made is not known");
+                ports.metrics.store_failures.inc();
+                self.unsettled.push(Arc::new(stamp));
+                self.unheard.extend(marked);
+                self.unopened = Some(users);
+                let text = "whether the conversation was made is not known; asking the same again settles it";
+                Error::new(Code::UnknownOutcome, text)
             }
+        };
+        if let Some(command) = self.waiting.pop_front() {
+            refuse(command, error);
         }
     }
 
@@ -406,13 +431,16 @@ impl Slot {
     }
 
     /// A batch is durable, or not.
-    pub fn appended(&mut self, batch: Batch, outcome: Appended, ports: &Ports) {
+    pub fn appended(&mut self, mut batch: Batch, outcome: Appended, ports: &Ports) {
         match outcome {
             Appended::Yes => {
                 let changed_at = batch.stamp.as_ref().map_or(Ms::default(), |stamp| stamp.at());
+                let stamp = batch.stamp.as_ref();
                 for entry in batch.entries {
                     match entry {
-                        Entry::Accept { draft, message } => self.accepted(*draft, message, changed_at, ports),
+                        Entry::Accept { draft, message } => {
+                            self.accepted(*draft, message, changed_at, stamp, ports);
+                        }
                         Entry::Refuse { draft, error } => draft.waiter.error(&error),
                         Entry::Held { draft, on_hold } => draft.waiter.held(&on_hold),
                     }
@@ -447,6 +475,7 @@ impl Slot {
                 tracing::error!(%cause, conversation = %batch.conversation, "the outcome of a commit is not known");
                 ports.metrics.store_failures.inc();
                 self.unsettled.extend(batch.stamp.clone());
+                self.unheard.extend(batch.marked.take());
                 let text = "whether this took effect is not known; the same client_id settles it";
                 refuse_batch(batch, &Error::new(Code::UnknownOutcome, text));
             }
@@ -459,7 +488,15 @@ impl Slot {
         }
     }
 
-    fn accepted(&mut self, draft: Draft, message: Arc<Message>, changed_at: Ms, ports: &Ports) {
+    fn accepted(
+        &mut self,
+        draft: Draft,
+        message: Arc<Message>,
+        changed_at: Ms,
+        stamp: Option<&Arc<Stamp>>,
+        ports: &Ports,
+    ) {
+        let from = publish::From { sender: draft.sender, activity: draft.activity, session: draft.session };
         ports.metrics.messages.inc();
         let (conversation, seq, sent_at) = (message.conversation, message.seq, message.sent_at);
         let sent = object::Sent { conversation, seq, sent_at, duplicate: false };
@@ -468,17 +505,17 @@ impl Slot {
             draft.waiter.ok(&sent);
             if let Some(state) = &mut self.state {
                 state.sent(message.clone(), changed_at);
-                publish::message(state, &message, draft.session, ports);
+                publish::message(state, &message, from, stamp, ports);
             }
             return;
         }
         if let Some(state) = &mut self.state {
             state.held.accept(sender, client_id);
             state.sent(message.clone(), changed_at);
-            publish::message(state, &message, None, ports);
+            publish::message(state, &message, from, stamp, ports);
             let (seq, sent_at) = (Some(seq), Some(sent_at));
             let verdict = object::Verdict { conversation, client_id, seq, sent_at, rejected: None };
-            publish::verdict(sender, &verdict, ports);
+            publish::verdict(sender, &verdict, stamp, ports);
         }
         draft.waiter.ok(&sent);
     }

@@ -64,13 +64,44 @@ pub struct Opened {
     /// As in [`Opening::users`].
     pub users: Vec<Arc<User>>,
     /// Held until it has been told.
-    pub _stamp: Stamp,
+    pub stamp: Arc<Stamp>,
     /// The same, for actors.
-    pub _marked: Vec<Marked>,
+    pub marked: Vec<Marked>,
+}
+
+/// A conversation that was not made, or perhaps was.
+pub enum Unopened {
+    /// Nothing was written.
+    Refused(Error),
+    /// Storage did not say how far it came.
+    Unknown(Unknown),
+}
+
+/// A conversation of which it is not known whether it was made.
+pub struct Unknown {
+    pub cause: waist::Error,
+    /// As in [`Opening::users`].
+    pub users: Vec<Arc<User>>,
+    /// Under which it was made, if it was.
+    pub stamp: Stamp,
+    /// As in [`Opened::marked`].
+    pub marked: Vec<Marked>,
+}
+
+impl From<Error> for Unopened {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<waist::Error> for Unopened {
+    fn from(error: waist::Error) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 /// Makes the conversation; `None` where it came to be meanwhile.
-pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Error> {
+pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Unopened> {
     let Opening { meta, members, users } = opening;
     let stamp = ports.changes.begin();
     stamp.secured().await?;
@@ -86,13 +117,16 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Err
         Kind::Group | Kind::Channel => members.iter().map(join).collect(),
     };
     let change = Change { revisions, meta: Some(meta), members };
-    let changed = ports.conversations.change(conversation, None, &change, stamp.at()).await?;
+    let changed = match ports.conversations.change(conversation, None, &change, stamp.at()).await {
+        Ok(changed) => changed,
+        Err(cause) => return Err(Unopened::Unknown(Unknown { cause, users, stamp, marked })),
+    };
     let (Some((head, _)), Change { meta: Some(meta), members, .. }) = (changed, change) else {
         return Ok(None);
     };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
-    Ok(Some(Opened { state, users, _stamp: stamp, _marked: marked }))
+    Ok(Some(Opened { state, users, stamp: Arc::new(stamp), marked }))
 }
 
 /// What opens the direct conversation of a sender with a peer who is known by id alone.

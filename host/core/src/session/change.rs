@@ -1,14 +1,17 @@
-//! From a request that changes something to an [`Ask`] at its shard: what can be refused at once, and for an edit the
-//! filters. Handed on in the order in which the requests came.
+//! From a request that changes something to an [`Ask`] at its shard: what can be refused at once, and the filters for
+//! what other people will read. Handed on in the order in which the requests came.
 
 use super::{Author, send};
 use crate::{
     host::Host,
     outbox::Reply,
+    review,
     sequencer::{Ask, Deed, Wanted, Wish},
 };
 use godwit_domain::{
+    filter::{Chain, Wording},
     id::{ClientId, ConversationId, Seq},
+    message::{Content, Message},
     revision::MetaChange,
 };
 use godwit_protocol::{
@@ -36,11 +39,14 @@ pub enum Change {
 
 type Wanting = (ConversationId, Option<ClientId>, Wanted);
 
-/// Checks and hands on one change.
+/// Checks, judges and hands on one change. What is refused by a plugin goes through the shard as well, where a repeat of
+/// what was done gets its first answer.
 pub async fn begin(host: &Arc<Host>, author: Author<'_>, change: Change, reply: Reply) {
-    match wanting(host, author, change).await {
-        Ok((conversation, client_id, what)) => {
-            host.sequencer.change(Ask { conversation, by: author.user.id, client_id, what, reply }).await;
+    match wanting(host, author, change) {
+        Ok((conversation, client_id, mut what)) => {
+            let refusal = judge(host, author, conversation, &mut what).await.err();
+            let by = author.user.id;
+            host.sequencer.change(Ask { conversation, by, client_id, what, refusal, reply }).await;
         }
         Err(error) => {
             host.parts.metrics.refused(error.code);
@@ -49,9 +55,9 @@ pub async fn begin(host: &Arc<Host>, author: Author<'_>, change: Change, reply: 
     }
 }
 
-async fn wanting(host: &Arc<Host>, author: Author<'_>, change: Change) -> Result<Wanting, Error> {
+fn wanting(host: &Host, author: Author<'_>, change: Change) -> Result<Wanting, Error> {
     let (conversation, client_id, what) = match change {
-        Change::Edit(edit) => return edited(host, author, edit).await,
+        Change::Edit(edit) => return edited(host, author, edit),
         Change::Delete(Delete { conversation, seq, client_id, .. }) => {
             (conversation, client_id, message(seq, Deed::Delete)?)
         }
@@ -120,21 +126,80 @@ pub fn check_title(title: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// An edit is judged like a message: otherwise anyone could send what passes, and then say what does not.
-async fn edited(host: &Arc<Host>, author: Author<'_>, edit: Edit) -> Result<Wanting, Error> {
+/// An edit counts as a message: otherwise anyone could send what passes, and then say what does not.
+fn edited(host: &Host, author: Author<'_>, edit: Edit) -> Result<Wanting, Error> {
     let Edit { conversation, seq, body, client_id } = edit;
     check_client_id(host, client_id)?;
-    send::check_body(&body, host.parts.limits.body_bytes_max)?;
-    let wanted = message(seq, Deed::Edit(String::new()))?;
     let limits = &host.parts.limits;
+    send::check_body(&body, limits.body_bytes_max)?;
+    let wanted = message(seq, Deed::Edit(body))?;
     if let Err(ms) = send::take_send(host, author, host.parts.clock.now()) {
         let text = format!("more than {} messages a second", limits.sends_per_s);
         return Err(Error::new(Code::RateLimited, text).retry_after_ms(ms));
     }
-    let body = send::judge_edit(host, author, conversation, body).await?;
-    let wanted = match wanted {
-        Wanted::Message(seq, _) => Wanted::Message(seq, Deed::Edit(body)),
-        other => other,
-    };
     Ok((conversation, client_id, wanted))
+}
+
+/// Has the plugins judge what other people will read of a change, and puts in what they make of it.
+async fn judge(
+    host: &Host,
+    author: Author<'_>,
+    conversation: ConversationId,
+    what: &mut Wanted,
+) -> Result<(), Error> {
+    let chain = host.parts.filters.pin();
+    // Boxed: most changes have nothing to judge, and most hosts nobody who would.
+    match what {
+        Wanted::Message(seq, Deed::Edit(body)) if !chain.is_empty() => {
+            Box::pin(judge_edit(host, author, &*chain, conversation, *seq, body)).await
+        }
+        Wanted::Message(_, Deed::React { emoji, on: true }) if chain.reviews() => {
+            let wording = Wording::Reaction(emoji);
+            Box::pin(judge_wording(host, author, &*chain, conversation, wording)).await
+        }
+        Wanted::Members(Wish::Update(MetaChange { title: Some(Some(title)), .. })) if chain.reviews() => {
+            let wording = Wording::Title(title);
+            Box::pin(judge_wording(host, author, &*chain, conversation, wording)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn judge_wording(
+    host: &Host,
+    author: Author<'_>,
+    chain: &dyn Chain,
+    conversation: ConversationId,
+    wording: Wording<'_>,
+) -> Result<(), Error> {
+    let now = host.parts.clock.now();
+    let activity = author.person.lately(now, Some(conversation));
+    let scene = send::scene(host, author, conversation, None, activity, now).await?;
+    review::review(chain, &scene, wording).await
+}
+
+/// Plugins are shown what is edited where it is the sender's to edit. Where it is not the shard will say so; its text is
+/// judged all the same, so that nothing depends on both having seen the same.
+async fn judge_edit(
+    host: &Host,
+    author: Author<'_>,
+    chain: &dyn Chain,
+    conversation: ConversationId,
+    seq: Seq,
+    body: &mut String,
+) -> Result<(), Error> {
+    let now = host.parts.clock.now();
+    let activity = author.person.attempt(now, conversation, None);
+    let scene = send::scene(host, author, conversation, None, activity, now).await?;
+    let read = host.parts.conversations.messages(conversation, seq..=seq, false, usize::MAX).await?;
+    let own = |message: &Message| message.sender == author.user.id && !message.is_deleted();
+    let original = read.into_iter().next().filter(own);
+    let text = std::mem::take(body);
+    let content = match &original {
+        Some(original) => Content { body: text, ..original.content.clone() },
+        None => Content::text(text),
+    };
+    let (judgement, _) = chain.judge(&scene, content, original.as_ref()).await;
+    *body = send::allowed(judgement)?.body;
+    Ok(())
 }

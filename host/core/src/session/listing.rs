@@ -38,11 +38,15 @@ pub async fn newest(
     let mut listed = tables.listed(user).await?;
     listed.retain(|listed| listed.present);
     let heads = heads(host, &listed).await?;
-    let places = listed.into_iter().zip(heads).filter_map(|(listed, head)| {
-        let place = Place { changed_at: head?.changed_at, conversation: listed.conversation };
-        Some((place, listed))
-    });
-    let mut places: Vec<_> = places.collect();
+    let mut places = Vec::with_capacity(listed.len());
+    for (listed, head) in listed.into_iter().zip(heads) {
+        let head = match head {
+            None => being_made(host, user, listed.conversation).await?,
+            known => known,
+        };
+        let place = head.map(|head| Place { changed_at: head.changed_at, conversation: listed.conversation });
+        places.extend(place.map(|place| (place, listed)));
+    }
     places.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
     let from = after.map_or(0, |after| places.partition_point(|(place, _)| *place >= after));
     let page = &places[from..places.len().min(from.saturating_add(limit))];
@@ -83,6 +87,18 @@ pub async fn changed(
     Ok((with_peers(host, shown.views).await?, next))
 }
 
+/// Where a conversation stands that is listed and has no head: it is being made, or was to be when the host died.
+/// Looking at it finishes that, under a time that lies below the cursors of now: who is not told here never is.
+async fn being_made(host: &Host, user: UserId, conversation: ConversationId) -> Result<Option<Head>, Error> {
+    match host.sequencer.view(conversation, user).await {
+        Ok(view) => Ok(Some(view.head)),
+        Err(error) if matches!(error.code, Code::NotFound | Code::NotMember) => Ok(None),
+        // What this host could not settle yet holds its time, and is shown when it can.
+        Err(error) if error.code == Code::Unavailable => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 async fn heads(host: &Host, listed: &[Listed]) -> Result<Vec<Option<Head>>, Error> {
     let ids: Vec<_> = listed.iter().map(|listed| listed.conversation).collect();
     Ok(host.parts.conversations.heads(&ids).await?)
@@ -102,8 +118,7 @@ pub async fn one(host: &Host, user: UserId, conversation: ConversationId) -> Res
 /// # Errors
 /// That of the store.
 pub async fn shown(host: &Host, user: UserId, mut view: View) -> Result<Shown, Error> {
-    let listing = host.parts.conversations.listing(user, view.meta.id).await?;
-    view.hidden = listing.map_or(0, |listed| listed.hidden);
+    view.hidden = host.parts.conversations.hidden_count(user, view.meta.id).await?;
     with_peers(host, vec![view]).await?.pop().ok_or_else(Error::not_found)
 }
 
@@ -120,14 +135,20 @@ async fn views(
     present: bool,
 ) -> Result<Views, Error> {
     let asked = page.map(|listed| async move {
-        let view = host.sequencer.view(listed.conversation, user).await;
-        view.map(|view| View { hidden: listed.hidden, ..view })
+        let view = host.sequencer.view(listed.conversation, user).await?;
+        // Most never hid anything there, which costs no read.
+        let hidden = match listed.hidden_at == Ms::default() {
+            true => 0,
+            false => host.parts.conversations.hidden_count(user, listed.conversation).await?,
+        };
+        Ok::<_, Error>(View { hidden, ..view })
     });
     let (mut views, mut taken, mut bytes) = (Vec::new(), 0, 0);
     for view in join_all(asked).await {
         match view {
-            // Left meanwhile.
+            // Left meanwhile; or was to come in, and a crash came first.
             Ok(view) if present && view.standing != Standing::In => {}
+            Ok(view) if view.standing == Standing::Outside => {}
             Ok(view) => {
                 bytes += view.last.as_ref().map_or(0, |last| last.content.body.len());
                 if bytes > PAGE_BYTES_MAX && !views.is_empty() {

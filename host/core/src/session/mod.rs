@@ -15,11 +15,12 @@ use crate::{
     host::Host,
     outbox::{Busy, Outbox, Reply},
     person::{Bucket, Person},
-    registry::Entry,
-    sequencer, view,
+    registry::{Entry, Registered},
+    sequencer::{self, Standing},
+    view,
 };
 use godwit_domain::{
-    id::{LoginId, SessionId},
+    id::{ConversationId, LoginId, SessionId},
     time::Ms,
     user::User,
 };
@@ -29,7 +30,15 @@ use godwit_protocol::{
     frame, object,
     request::{self, Connect, Incoming, Mark, Renew, Request, Whom},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use uuid::Uuid;
 
 use self::{change::Change, resume::Beginning};
@@ -52,7 +61,7 @@ pub struct Session {
 }
 
 struct Connected {
-    entry: Arc<Entry>,
+    entry: Registered,
     user: Arc<User>,
     person: Arc<Person>,
     ends: End,
@@ -94,7 +103,7 @@ impl Session {
 
     /// How the session stands in the registry, once it is connected.
     pub fn entry(&self) -> Option<Arc<Entry>> {
-        self.connected.as_ref().map(|connected| connected.entry.clone())
+        self.connected.as_ref().map(|connected| connected.entry.entry.clone())
     }
 
     /// Ends the session from the side of the transport, and counts why.
@@ -188,6 +197,12 @@ impl Session {
             Request::Leave(leave) => self.change(Change::Leave(leave), reply).await,
             Request::SetRole(set) => self.change(Change::SetRole(set), reply).await,
             Request::Update(update) => self.change(Change::Update(update), reply).await,
+            Request::Follow(asked) => Box::pin(self.follow(asked.conversation, true, reply)).await,
+            Request::Unfollow(asked) => Box::pin(self.follow(asked.conversation, false, reply)).await,
+            Request::Active(asked) => {
+                connected.entry.active.store(asked.active, Ordering::Relaxed);
+                reply.done();
+            }
             Request::Received(mark) => self.mark(mark, false, reply).await,
             Request::Read(mark) => self.mark(mark, true, reply).await,
             request => {
@@ -219,6 +234,32 @@ impl Session {
         let (user, session) = (connected.user.id, connected.entry.id);
         let mark = sequencer::Mark { conversation, user, session, seq, read, reply };
         self.host.sequencer.mark(mark).await;
+    }
+
+    /// Follows a conversation from here on, or no longer does. In order with what the session asks before and after.
+    async fn follow(&self, conversation: ConversationId, on: bool, reply: Reply) {
+        let Some(connected) = &self.connected else { return };
+        let max = self.host.parts.limits.follows_max;
+        let answer = match self.host.sequencer.view(conversation, connected.user.id).await {
+            Ok(view) => match view.standing {
+                Standing::In if connected.entry.follow(conversation, on, max) => Ok(()),
+                Standing::In => {
+                    let text = format!("this session follows {max} conversations, the limit; `unfollow` one");
+                    Err(Error::invalid("conversation", text))
+                }
+                Standing::Left | Standing::Outside => {
+                    Err(Error::new(Code::NotMember, "you are not in this conversation"))
+                }
+            },
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(()) => reply.done(),
+            Err(error) => {
+                self.host.parts.metrics.refused(error.code);
+                reply.error(&error);
+            }
+        }
     }
 
     async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
@@ -268,32 +309,21 @@ impl Session {
         };
         let accounts = &self.host.parts.accounts;
         let principal = accounts.authenticate(&connect.token).await?;
-        let entry = Arc::new(Entry {
+        self.outbox.shut_gate();
+        let entry = self.host.parts.registry.add(Entry {
             id: SessionId(Uuid::new_v4()),
             user: principal.user.id,
             login: principal.login,
             outbox: self.outbox.clone(),
+            active: AtomicBool::new(connect.active.unwrap_or(true)),
+            following: Mutex::default(),
         });
-        self.outbox.shut_gate();
-        self.host.parts.registry.add(entry.clone());
-        let read = async {
-            // Asked again now that ends of logins are heard: one that came in between is not missed.
-            let principal = accounts.authenticate(&connect.token).await?;
-            let ends = self.end_of(principal.login, principal.expires_at).await?;
-            let beginning =
-                resume::begin(&self.host, principal.user.id, connect.resume.as_ref(), window).await?;
-            Ok((ends, beginning))
-        };
-        match read.await {
-            Ok((ends, beginning)) => {
-                let person = self.host.people.get(entry.user);
-                Ok((Connected { entry, user: principal.user, person, ends }, beginning))
-            }
-            Err(error) => {
-                self.host.parts.registry.remove(&entry);
-                Err(error)
-            }
-        }
+        // Asked again now that ends of logins are heard: one that came in between is not missed.
+        let principal = accounts.authenticate(&connect.token).await?;
+        let ends = self.end_of(principal.login, principal.expires_at).await?;
+        let beginning = resume::begin(&self.host, entry.user, connect.resume.as_ref(), window).await?;
+        let person = self.host.people.get(entry.user);
+        Ok((Connected { entry, user: principal.user, person, ends }, beginning))
     }
 
     async fn end_of(&self, login: Option<LoginId>, expires_at: Option<Ms>) -> Result<End, Error> {
@@ -376,8 +406,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if let Some(connected) = &self.connected {
-            self.host.parts.registry.remove(&connected.entry);
+        if self.connected.is_some() {
             self.host.parts.metrics.sessions.dec();
         }
     }

@@ -8,6 +8,7 @@ use super::Author;
 use crate::{
     host::Host,
     outbox::Reply,
+    review,
     sequencer::{CLIENT_ID_AGE_MS_MAX, Doubt, Draft, UNHEARD, Waiter, unheard},
 };
 use godwit_domain::{
@@ -70,6 +71,7 @@ pub async fn begin(host: &Arc<Host>, author: Author<'_>, send: Send, reply: Repl
         },
         sent: None,
         verdict: Verdict::default(),
+        activity: Activity::default(),
         refusal,
         doubt: None,
         waiter: Waiter::Sender(reply),
@@ -169,7 +171,8 @@ fn content_hash(send: &Send) -> u64 {
 
 async fn judge(host: &Host, author: Author<'_>, chain: &dyn Chain, draft: &mut Draft, now: Ms) {
     let body_hash = (draft.content.kind != message::Kind::Encrypted).then_some(draft.content_hash);
-    let scene = match scene(host, author, draft.conversation, draft.to, body_hash, now).await {
+    let activity = author.person.attempt(now, draft.conversation, body_hash);
+    let scene = match scene(host, author, draft.conversation, draft.to, activity, now).await {
         Ok(scene) => scene,
         Err(error) => {
             draft.refusal = Some(error);
@@ -177,8 +180,9 @@ async fn judge(host: &Host, author: Author<'_>, chain: &dyn Chain, draft: &mut D
         }
     };
     let content = std::mem::replace(&mut draft.content, Content::text(String::new()));
+    draft.activity = scene.activity;
     draft.sent = chain.rewrites().then(|| Box::new(content.clone()));
-    let (judgement, verdict) = chain.judge(&scene, content).await;
+    let (judgement, verdict) = chain.judge(&scene, content, None).await;
     draft.verdict = verdict;
     let doubt = |why, reason: &str| Some(Doubt { why, reason: reason.to_owned() });
     (draft.content, draft.doubt) = match judgement {
@@ -194,35 +198,18 @@ async fn judge(host: &Host, author: Author<'_>, chain: &dyn Chain, draft: &mut D
     };
 }
 
-/// The text of an edit as the filters leave it.
+/// What filters are told beside the content.
 ///
 /// # Errors
-/// Why it may not be, as for a message.
-pub async fn judge_edit(
-    host: &Host,
-    author: Author<'_>,
-    conversation: ConversationId,
-    body: String,
-) -> Result<String, Error> {
-    let chain = host.parts.filters.pin();
-    if chain.is_empty() {
-        return Ok(body);
-    }
-    let scene = scene(host, author, conversation, None, None, host.parts.clock.now()).await?;
-    let (judgement, _) = chain.judge(&scene, Content::text(body)).await;
-    Ok(allowed(judgement)?.body)
-}
-
-/// What filters are told beside the content.
-async fn scene(
+/// Why the sender has nothing to say there, in the words of the shard.
+pub async fn scene(
     host: &Host,
     author: Author<'_>,
     conversation: ConversationId,
     to: Option<UserId>,
-    body_hash: Option<u64>,
+    activity: Activity,
     now: Ms,
 ) -> Result<Scene, Error> {
-    let activity = author.person.attempt(now, conversation, body_hash);
     let (place, role, member_since) = standing(host, conversation, author.user.id, to).await?;
     Ok(Scene {
         now,
@@ -234,15 +221,15 @@ async fn scene(
     })
 }
 
-/// The content that may be numbered.
-fn allowed(judgement: Judgement) -> Result<Content, Error> {
+/// The content that people may read, of what cannot be on hold.
+///
+/// # Errors
+/// Why there is none.
+pub fn allowed(judgement: Judgement) -> Result<Content, Error> {
     match judgement {
         Judgement::Allow(content) => Ok(content),
-        Judgement::Reject { reason, .. } => Err(Error::new(Code::Moderated, reason.text).field(reason.code)),
-        // Nothing but a message can be on hold.
-        Judgement::Hold { plugin, reason, .. } => {
-            Err(Error::new(Code::Unavailable, reason.text).field(plugin))
-        }
+        Judgement::Reject { reason, .. } => Err(review::refused(reason)),
+        Judgement::Hold { plugin, reason, .. } => Err(review::doubted(plugin, &reason)),
         Judgement::Failed { plugin, hook, how, .. } => Err(unheard(plugin, hook, how)),
     }
 }
@@ -256,14 +243,6 @@ async fn standing(
     user: UserId,
     to: Option<UserId>,
 ) -> Result<Standing, Error> {
-    let place = |kind, title, member_count| Place {
-        id: conversation,
-        kind,
-        title,
-        member_count,
-        encrypted: false,
-        labels: Vec::new(),
-    };
     let mut card = host.cards.get(conversation);
     if card.is_none() {
         match Box::pin(host.sequencer.view(conversation, user)).await {
@@ -271,7 +250,9 @@ async fn standing(
             // The first message to someone: the conversation is made when it is accepted.
             Err(error) if error.code == Code::NotFound && to.is_some() => {
                 let member_count = if to == Some(user) { 1 } else { 2 };
-                return Ok((place(Kind::Direct, None, member_count), Role::Member, None));
+                let (kind, title, labels) = (Kind::Direct, None, Vec::new());
+                let place = Place { id: conversation, kind, title, member_count, encrypted: false, labels };
+                return Ok((place, Role::Member, None));
             }
             Err(error) => return Err(error),
         }
@@ -284,5 +265,5 @@ async fn standing(
         Box::pin(host.sequencer.view(conversation, user)).await?;
         return Err(Error::not_found());
     };
-    Ok((place(card.kind, card.title.clone(), card.members.len() as u32), role, Some(joined_at)))
+    Ok((card.place.clone(), role, Some(joined_at)))
 }

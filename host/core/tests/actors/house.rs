@@ -9,7 +9,8 @@ use godwit_core::{
     domain::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
-        message::Content,
+        message::{Content, Message},
+        notification::Undelivered,
         tables::Work,
         time::{Clock, Ms},
         waist::{Batch, Consistency, Error, Outcome, Partition, Put, Raise, Row, Scan, Store},
@@ -141,7 +142,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }
@@ -167,10 +168,10 @@ impl House {
     pub async fn new(cast: Arc<Cast>) -> Self {
         let clock = Arc::new(Hands { since: Instant::now(), ahead: AtomicU64::new(0) });
         let options = redb::Options { cache_bytes: 1 << 20, ..redb::Options::default() };
-        let bytes = ::redb::backends::InMemoryBackend::new();
+        let [file, journal] = [(); 2].map(|()| ::redb::backends::InMemoryBackend::new());
         let metrics = redb::Metrics::default();
-        let backend = redb::Backend::open_on(bytes, "memory", &options, clock.clone(), metrics).unwrap();
-        Self::open(clock, backend, cast).await
+        let backend = redb::Backend::open_on(file, journal, "memory", &options, clock.clone(), metrics);
+        Self::open(clock, backend.unwrap(), cast).await
     }
 
     /// The next life of the host, with another store before the same bytes: what was written stands, no more.
@@ -202,6 +203,8 @@ impl House {
             epoch: "test".into(),
             conversations: tables.clone(),
             held: tables.clone(),
+            deferrals: tables.clone(),
+            notifications: Arc::new(Undelivered),
             account_tables: tables.clone(),
             actors: cast.clone(),
             work: tables.clone(),

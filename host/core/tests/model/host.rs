@@ -7,7 +7,8 @@ use godwit_core::{
     domain::{
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::{Generation, UserId},
-        message::Content,
+        message::{Content, Message},
+        notification::Undelivered,
         tables::Conversations,
         time::{Clock, Ms},
     },
@@ -63,9 +64,9 @@ impl Disk {
     pub fn new() -> Self {
         let clock = Arc::new(Hands(AtomicU64::new(START_MS)));
         let options = redb::Options { cache_bytes: 1 << 20, ..redb::Options::default() };
-        let bytes = ::redb::backends::InMemoryBackend::new();
-        let opened =
-            redb::Backend::open_on(bytes, "memory", &options, clock.clone(), redb::Metrics::default());
+        let [file, journal] = [(); 2].map(|()| ::redb::backends::InMemoryBackend::new());
+        let metrics = redb::Metrics::default();
+        let opened = redb::Backend::open_on(file, journal, "memory", &options, clock.clone(), metrics);
         let backend = opened.expect("memory can be opened");
         let tables = Arc::new(Tables::new(backend.clone(), clock.clone()));
         Self { clock, backend, tables }
@@ -106,6 +107,8 @@ impl Disk {
             epoch: EPOCH.into(),
             conversations: tables.clone(),
             held: tables.clone(),
+            deferrals: tables.clone(),
+            notifications: Arc::new(Undelivered),
             account_tables: tables.clone(),
             changes: Changes::start(clock.clone(), tables.clone()).await.expect("the store works"),
             resume: resume::Options::default(),
@@ -162,7 +165,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }

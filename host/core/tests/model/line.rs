@@ -23,6 +23,8 @@ pub struct Line {
     session: Session,
     drain: Drain,
     told: Told,
+    /// What was pushed behind the reply to `connect`, until that is taken in.
+    behind: Option<Vec<Bytes>>,
     next_id: u64,
     /// Requests that are not answered yet; `connect` has none.
     asked: BTreeMap<u64, Option<Request>>,
@@ -39,6 +41,7 @@ impl Line {
             session,
             drain,
             told: Told::default(),
+            behind: Some(Vec::new()),
             next_id: 1,
             asked: BTreeMap::new(),
             replies: Vec::new(),
@@ -72,11 +75,21 @@ impl Line {
             .map_ok(|()| frames.into_iter().map(Frame::into_bytes).collect())
     }
 
+    /// Takes what was pushed behind the reply to `connect`, which was taken in.
+    pub fn begin(&mut self, me: UserId, kept: &mut Kept) -> Result<(), String> {
+        let behind = self.behind.take().unwrap_or_default();
+        behind.iter().try_for_each(|frame| self.take(me, kept, frame))
+    }
+
     /// Takes a frame, on behalf of a device.
-    pub fn take(&mut self, me: UserId, kept: &mut Kept, frame: &[u8]) -> Result<(), String> {
-        let frame: Value = serde_json::from_slice(frame).map_err(|error| error.to_string())?;
+    pub fn take(&mut self, me: UserId, kept: &mut Kept, bytes: &Bytes) -> Result<(), String> {
+        let frame: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let object = frame.as_object().ok_or("a frame that is no object")?;
         let Some(id) = frame["id"].as_u64() else {
+            if let Some(behind) = &mut self.behind {
+                behind.push(bytes.clone());
+                return Ok(());
+            }
             let [(name, push)] = object.iter().collect::<Vec<_>>()[..] else {
                 return Err(format!("a push of several: {frame}"));
             };

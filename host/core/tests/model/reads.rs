@@ -28,11 +28,12 @@ impl Model {
                 let object = self.conversations[conversation].object(by, standing);
                 return Ok(Some(Ok(json!({"conversation": object}))));
             }
-            // Who left reads neither who reacts nor how far others have come: both may be of later.
-            Request::Members { conversation }
-            | Request::Reactions { conversation, .. }
-            | Request::Receipts { conversation, .. } => (*conversation, true),
+            // Who left does not read how far others have come: it may be of later.
+            Request::Members { conversation } | Request::Receipts { conversation, .. } => {
+                (*conversation, true)
+            }
             Request::History { conversation, .. }
+            | Request::Reactions { conversation, .. }
             | Request::Revisions { conversation, .. }
             | Request::Hidden { conversation, .. } => (*conversation, false),
             _ => return Err("a request that does not only read".into()),
@@ -60,7 +61,9 @@ impl Model {
                     .collect();
                 let text = |user: &UserId| user.to_string();
                 let expected = conversation.message(*seq).map(|message| {
-                    let all = message.reactions.iter();
+                    // As in `history`: none to who has left since, where something became of the message later.
+                    let is_later = conversation.has_left(by) && message.rev > conversation.heads_of(by).1;
+                    let all = message.reactions.iter().filter(|_| !is_later);
                     all.map(|(emoji, users)| (emoji.clone(), users.iter().map(text).collect())).collect()
                 });
                 match expected == Some(told) {
@@ -107,7 +110,9 @@ impl Model {
         let conversation = &self.conversations[&id];
         let is_seen = |seq: u64| conversation.may_read(by, seq);
         match request {
-            Request::Reactions { seq, .. } if !is_seen(*seq) => return Err(vec!["not_found", "not_member"]),
+            Request::Reactions { seq, .. } if !is_seen(*seq) || conversation.is_withdrawn(by, *seq) => {
+                return Err(vec!["not_found"]);
+            }
             Request::Receipts { seq, .. } => {
                 let seq = seq.unwrap_or(conversation.heads_of(by).0);
                 if seq > 0 && !is_seen(seq) {
@@ -166,9 +171,13 @@ impl Conversation {
         if !self.may_read(user, seq) {
             return Err("not_visible");
         }
+        if self.is_withdrawn(user, seq) { Err("not_visible") } else { Ok(()) }
+    }
+
+    /// Whether a message that the user could read was edited since they left.
+    fn is_withdrawn(&self, user: UserId, seq: u64) -> bool {
         let message = &self.messages[seq as usize - 1];
-        let edited_since = self.has_left(user) && message.edited > self.heads_of(user).1;
-        if edited_since && !message.deleted { Err("not_visible") } else { Ok(()) }
+        self.has_left(user) && message.edited > self.heads_of(user).1 && !message.deleted
     }
 
     fn check_message(&self, user: UserId, seq: u64, actual: &Value) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! Runs that failed once, shrunk.
 
 use crate::{
-    op::{Act, After, Deed, Flaw, How, NONE, Op, Refer, To},
+    op::{Act, After, Deed, Flaw, How, Look, NONE, Op, Refer, To},
     world::World,
 };
 
@@ -149,6 +149,105 @@ fn a_conversation_is_announced_to_who_opens_it_before_its_first_message() {
     let open = (deed(FIRST, Act::Direct { user: 1 }), 0);
     let write = (deed(SECOND, send(To::User(0), After::Nothing, Refer::Nothing)), 0);
     check(&[Op::Together(vec![open, write])]);
+}
+
+/// The sender's newest message is known however old it is; one before it is not, when its client id is too old to be
+/// sent again. The model took it for known for ever.
+#[test]
+fn what_an_old_message_comes_before_need_not_be_remembered() {
+    let after = |device| (deed(device, send(To::Conversation(0), After::OwnLast, Refer::Nothing)), 0);
+    let fresh = (deed(FIRST, send(To::Conversation(0), After::Nothing, Refer::Nothing)), 0);
+    let days = Op::Pass(8 * 24 * 3_600_000);
+    check(&[group(), text(), days.clone(), Op::Together(vec![after(FIRST + 1)])]);
+    check(&[group(), text(), days, Op::Together(vec![fresh, after(FIRST + 1)])]);
+}
+
+/// The message was numbered between the two marks: it raised the one that stood right before it, and the other was then
+/// answered with what had stood when it was asked for.
+#[test]
+fn a_mark_on_its_way_beside_an_own_message_is_answered_as_it_stands() {
+    let other = || Op::Ask(deed(SECOND, send(To::Conversation(0), After::Nothing, Refer::Nothing)));
+    let mark = |read| deed(FIRST, Act::Mark { c: 0, seq: 0, read });
+    let own = || deed(FIRST, send(To::Conversation(0), After::Nothing, Refer::Nothing));
+    for (first, second) in (0..4).flat_map(|first| (0..4).map(move |second| (first, second))) {
+        let together = Op::Together(vec![(mark(false), first), (mark(true), second), (own(), 0)]);
+        check(&[group(), other(), other(), other(), together, Op::Compare]);
+    }
+}
+
+/// Loading lets a mark rise over one's own message right behind it, for it may have done so before the host died; who
+/// had read up to there later was never told.
+#[test]
+fn a_mark_that_rises_by_loading_is_told() {
+    let mark = Act::Mark { c: 0, seq: 1, read: true };
+    let other = Op::Ask(deed(SECOND, send(To::Conversation(0), After::Nothing, Refer::Nothing)));
+    let connect = |device| Op::Connect { device, how: How::Resume };
+    check(&[
+        group(),
+        other,
+        text(),
+        Op::Ask(deed(FIRST, mark)),
+        connect(FIRST + 1),
+        Op::Crash(Vec::new(), 1),
+        connect(FIRST),
+        connect(FIRST + 1),
+    ]);
+}
+
+/// What one may read after leaving includes who reacts, as far as nothing came of the message since.
+#[test]
+fn who_has_left_reads_the_reactions_of_before() {
+    let react = |device, emoji, on| Op::Ask(deed(device, Act::React { c: 0, seq: 0, emoji, on }));
+    let read = || Op::Ask(deed(SECOND, Act::Read { c: 0, what: Look::Reactions { seq: 0 } }));
+    let leave = Op::Ask(deed(SECOND, Act::Leave { c: 0 }));
+    let edit = Op::Ask(deed(FIRST, Act::Edit { c: 0, seq: 0, body: 2 }));
+    check(&[
+        group(),
+        text(),
+        react(FIRST, 0, true),
+        leave,
+        read(),
+        react(FIRST, 1, true),
+        read(),
+        edit,
+        read(),
+    ]);
+}
+
+/// The host died between the rows of a mark, of a hidden message, or of who came in: devices that resumed were not told.
+#[test]
+fn what_a_crash_cuts_is_told_to_who_resumes() {
+    let acts = [
+        (SECOND, Act::Mark { c: 0, seq: 0, read: true }),
+        (SECOND, Act::Hide { c: 0, seq: 0 }),
+        (FIRST, Act::Invite { c: 0, users: 0b1111, unknown: false }),
+        (FIRST, Act::Direct { user: 2 }),
+        (FIRST, send(To::User(3), After::Nothing, Refer::Nothing)),
+        (STRANGER, Act::Direct { user: 1 }),
+    ];
+    for (by, act) in acts {
+        // Whoever comes first has it finished; who starts cold then must hear of it as well.
+        for (turns, known) in (0..24).flat_map(|turns| [(turns, true), (turns, false)]) {
+            let all = || (0..=STRANGER).map(|device| Op::Connect { device, how: How::Resume });
+            let mut ops = vec![group(), text()];
+            ops.extend(all().filter(|_| known));
+            ops.push(Op::Crash(vec![(deed(by, act.clone()), 0)], turns));
+            ops.extend(all());
+            check(&ops);
+        }
+    }
+}
+
+/// Who was to come in is listed before that is decided: where a crash came in between, a resume showed them an open
+/// conversation as theirs.
+#[test]
+fn who_was_to_come_in_when_the_host_died_stands_outside() {
+    let open = Op::Ask(deed(FIRST, Act::Create { members: 1, open: true, since_join: false }));
+    let connect = || Op::Connect { device: STRANGER, how: How::Resume };
+    for turns in 0..24 {
+        let join = (deed(STRANGER, Act::Join { c: 0 }), 0);
+        check(&[open.clone(), connect(), Op::Crash(vec![join], turns), connect()]);
+    }
 }
 
 #[test]

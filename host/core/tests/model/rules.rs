@@ -40,6 +40,10 @@ impl Model {
                 Some(expected) => expected,
                 None => return Ok(()),
             }
+        } else if Self::is_forgotten(request, reply, now) {
+            // Whether a message of so long ago was accepted need not be remembered; what may be refused is.
+            let accepted = self.clone().write(by, request, now);
+            if accepted.is_ok() { refuse("out_of_turn") } else { accepted }
         } else {
             self.write(by, request, now)
         };
@@ -55,6 +59,26 @@ impl Model {
             }
             (Err(codes), Some(Reply::Ok(actual))) => Err(format!("answered {actual}, expected {codes:?}")),
         }
+    }
+
+    /// What is left of a request that was cut in the middle, where that is something: a first message has its
+    /// conversation made before it.
+    pub fn cut(&self, by: UserId, request: &Request) -> Option<Self> {
+        let Request::Send(Letter { place: Place::With(user), .. }) = request else { return None };
+        let id = direct_id(by, *user);
+        if self.conversations.contains_key(&id) || !self.users.contains(user) {
+            return None;
+        }
+        let mut cut = self.clone();
+        cut.conversations.insert(id, Conversation::direct(id, by, *user));
+        Some(cut)
+    }
+
+    /// Whether it was refused for an `after` whose client id is older than any that may still be sent.
+    fn is_forgotten(request: &Request, reply: Option<&Reply>, now: Ms) -> bool {
+        let Request::Send(Letter { after: Some(after), .. }) = request else { return false };
+        let is_old = after.made_at().is_some_and(|at| at < now.minus(7 * DAY_MS));
+        is_old && matches!(reply, Some(Reply::Error { code, .. }) if code == "out_of_turn")
     }
 
     fn write(&mut self, by: UserId, request: &Request, now: Ms) -> Expected {
@@ -99,14 +123,9 @@ impl Model {
                 let conversation = self.found(*conversation);
                 let seq = (*seq).min(conversation.heads_of(by).0);
                 let marks = conversation.marks.entry(by).or_default();
-                let before = *marks;
                 marks.received = marks.received.max(seq);
                 if *read {
                     marks.read = marks.read.max(seq);
-                }
-                if *marks != before {
-                    // Everyone concerned is told where both stand.
-                    conversation.doubts.remove(&by);
                 }
                 Ok(json!({"received_seq": marks.received, "read_seq": marks.read}))
             }
@@ -405,7 +424,6 @@ impl Conversation {
             messages: Vec::new(),
             revisions: Vec::new(),
             marks: BTreeMap::new(),
-            doubts: BTreeMap::new(),
             hidden: BTreeMap::new(),
             answered: BTreeMap::new(),
         };

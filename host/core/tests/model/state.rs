@@ -27,8 +27,6 @@ pub struct Conversation {
     /// The first has the number 1.
     pub revisions: Vec<Revision>,
     pub marks: BTreeMap<UserId, Marks>,
-    /// Where marks stood before a restart raised them, of which nobody is told.
-    pub doubts: BTreeMap<UserId, Marks>,
     /// In the order in which they were hidden.
     pub hidden: BTreeMap<UserId, Vec<u64>>,
     /// What each client id of a change was answered.
@@ -122,18 +120,10 @@ impl Model {
     /// them rise over one's own message that stands right behind what was read.
     pub fn restart(&mut self) {
         for conversation in self.conversations.values_mut() {
-            let before = conversation.marks.clone();
             let first = conversation.messages.len().saturating_sub(TAIL);
             for nth in first..conversation.messages.len() {
                 let sender = conversation.messages[nth].sender;
                 conversation.raise_by_sending(sender, nth as u64 + 1);
-            }
-            let Conversation { marks, doubts, .. } = conversation;
-            for (user, marks) in marks.iter() {
-                let before = before.get(user).copied().unwrap_or_default();
-                if before != *marks {
-                    doubts.entry(*user).or_insert(before);
-                }
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Requests that were under way at once may have happened in any order that the replies allow, and those whose replies
 //! were lost may not have happened: so there may be several models for a while, all of which explain what was seen.
+//!
+//! This file is long because what happens to a run and what may explain it are one state.
 
 use crate::{
     device::Kept,
@@ -335,6 +337,11 @@ impl World {
                 continue;
             }
             let by = self.devices[*device].user;
+            if reply.is_none()
+                && let Some(cut) = model.cut(by, request)
+            {
+                self.orders(cut, pending, done | (1 << nth), models, wrong);
+            }
             let mut next = model.clone();
             match next.step(by, request, reply.as_ref(), self.now()) {
                 Ok(()) => self.orders(next, pending, done | (1 << nth), models, wrong),
@@ -380,9 +387,7 @@ impl World {
     }
 
     fn crash(&mut self, deeds: &[(Deed, u8)], turns: u8) -> Checked {
-        let deeds: Vec<_> =
-            deeds.iter().filter(|(deed, _)| deed.act.is_told_after_a_crash()).cloned().collect();
-        let mut pending = self.begin(&deeds)?;
+        let mut pending = self.begin(deeds)?;
         self.life().turns(turns);
         self.hear()?;
         self.collect(&mut pending)?;
@@ -475,14 +480,18 @@ impl World {
         let device = &mut self.devices[nth];
         let me = device.user;
         if !recovered {
-            // The cursor was too old, or none: the device starts anew. What was pushed since the reply is on the way.
+            // The cursor was too old, or none: the device starts anew.
             device.kept = Kept::default();
         }
         let mut page = answer.clone();
         loop {
+            let Device { name, kept, line, .. } = &mut self.devices[nth];
             for object in page["conversations"].as_array().into_iter().flatten() {
-                self.devices[nth].kept.shown(me, object)?;
+                kept.shown(me, object)?;
             }
+            line.iter_mut()
+                .try_for_each(|line| line.begin(me, kept))
+                .map_err(|what| format!("{name}: {what}"))?;
             let Some(next) = page["next"].as_str().map(str::to_owned) else { break };
             page = self.sync(nth, &next)?;
         }
@@ -530,6 +539,10 @@ impl World {
         self.life().host.tell_cursors();
         self.hear()?;
         self.read_all()?;
+        // Marks that rose by loading are told when they are stored.
+        let life = self.life();
+        life.runtime.block_on(life.host.settle());
+        self.hear()?;
         let mut wrong = Vec::new();
         for device in &self.devices {
             let missed = |model: &Model| device.kept.missed_nothing(device.user, &model.conversations);

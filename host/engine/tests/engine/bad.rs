@@ -136,7 +136,7 @@ async fn when_all_instances_are_busy_calls_wait_their_turn_and_then_are_refused(
     let chain = bed.engine.pin();
     let judge = |user, body: &'static str| {
         let chain = chain.clone();
-        async move { failed(&chain.judge(&scene(user), Content::text(body)).await.0).map(|(_, how)| how) }
+        async move { failed(&chain.judge(&scene(user), Content::text(body), None).await.0).map(|(_, how)| how) }
     };
     // Polled in this order: the first runs, the second and the third wait, the fourth finds the queue full; the
     // fifth is the second user's and has its place taken by the same user's first.
@@ -166,7 +166,7 @@ async fn a_caller_who_goes_away_takes_no_instance_along() {
     bed.install("a", "1", r#"{"moderation": {"mode": "loop", "on": "bad"}}"#).await.unwrap();
     let chain = bed.engine.pin();
     let scene = scene(1);
-    let call = chain.judge(&scene, Content::text("bad"));
+    let call = chain.judge(&scene, Content::text("bad"), None);
     let judged = tokio::time::timeout(std::time::Duration::from_millis(20), call);
     assert!(judged.await.is_err(), "cut by the caller");
     assert_eq!(allowed(&bed.judge("good").await.0), Some("good"));

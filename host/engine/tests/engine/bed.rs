@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use godwit_domain::{
     conversation::{Kind, Role},
     filter::{Activity, Filters, Judgement, Place, Scene, Verdict},
-    id::{ConversationId, Generation, UserId},
-    message::Content,
+    id::{ClientId, ConversationId, Generation, Seq, UserId},
+    message::{Content, Message},
     plugin::{Composition, Digest, Error, Install, Installed, Manager, Roster},
     tables::{Plugins, Written},
     time::{Clock, Ms},
@@ -145,7 +145,7 @@ impl Bed {
     }
 
     pub async fn judge(&self, body: &str) -> (Judgement, Verdict) {
-        self.engine.pin().judge(&scene(1), Content::text(body)).await
+        self.engine.pin().judge(&scene(1), Content::text(body), None).await
     }
 
     /// All that a plugin logged.
@@ -163,16 +163,36 @@ impl Bed {
     }
 }
 
-/// What a filter is told of a message of that user.
-pub fn scene(user: u128) -> Scene {
-    let sender = User {
-        id: UserId::from_u128(user),
-        name: "ada".to_owned(),
-        display_name: Some("Ada".to_owned()),
+/// A user of that name.
+pub fn user(id: u128, name: &str) -> User {
+    User {
+        id: UserId::from_u128(id),
+        name: name.to_owned(),
+        display_name: None,
         bot: false,
         time_zone: None,
         joined_at: Ms(1),
-    };
+    }
+}
+
+/// A message that has its number, of the first user in the scene's conversation.
+pub fn sent(body: &str) -> Message {
+    Message {
+        conversation: ConversationId::from_u128(7),
+        seq: Seq(3),
+        sender: UserId::from_u128(1),
+        client_id: ClientId::from_u128(1),
+        sent_at: Ms(1_700_000_000_000),
+        content: Content::text(body),
+        via: None,
+        verdict: Verdict::default(),
+        revised: None,
+    }
+}
+
+/// What a filter is told of a message of that user.
+pub fn scene(user: u128) -> Scene {
+    let sender = User { display_name: Some("Ada".to_owned()), ..self::user(user, "ada") };
     Scene {
         now: Ms(1_700_000_000_000),
         conversation: Some(Place {

@@ -129,7 +129,7 @@ async fn an_encrypted_message_is_shown_without_its_body_and_keeps_it() {
         height: None,
     };
     let content = Content { kind: Kind::Encrypted, attachments: vec![attachment], ..Content::text("secret") };
-    let (judgement, _) = bed.engine.pin().judge(&scene(1), content.clone()).await;
+    let (judgement, _) = bed.engine.pin().judge(&scene(1), content.clone(), None).await;
     assert_eq!(judgement, Judgement::Allow(content));
     assert_eq!(refused(&bed.judge("secret").await.0), Some("fixture"));
 }
@@ -144,7 +144,7 @@ async fn counters_are_one_for_all_instances_and_outlive_a_swap() {
     }
     bed.install("a", "2", config).await.unwrap();
     assert_eq!(refused(&bed.judge("x").await.0), Some("flood"));
-    let (judgement, _) = bed.engine.pin().judge(&scene(2), Content::text("x")).await;
+    let (judgement, _) = bed.engine.pin().judge(&scene(2), Content::text("x"), None).await;
     assert_eq!(refused(&judgement), None, "another sender");
 }
 
@@ -171,7 +171,7 @@ async fn many_senders_at_once_are_all_judged_by_a_few_instances() {
     let calls: Vec<_> = (0..64)
         .map(|user| {
             let chain = bed.engine.pin();
-            tokio::spawn(async move { chain.judge(&scene(user), Content::text("x")).await.0 })
+            tokio::spawn(async move { chain.judge(&scene(user), Content::text("x"), None).await.0 })
         })
         .collect();
     for call in calls {

@@ -7,6 +7,8 @@
 mod bad;
 mod bed;
 mod compiling;
+mod delivering;
 mod installing;
 mod judging;
+mod subjects;
 mod swapping;

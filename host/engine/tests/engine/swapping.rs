@@ -26,7 +26,8 @@ async fn every_message_is_judged_by_the_one_snapshot_whose_generation_it_carries
         async move {
             let mut seen = Vec::new();
             while !stop.load(Ordering::Relaxed) {
-                let (judgement, verdict) = bed.engine.pin().judge(&scene(user), Content::text("x")).await;
+                let (judgement, verdict) =
+                    bed.engine.pin().judge(&scene(user), Content::text("x"), None).await;
                 let body = allowed(&judgement).unwrap_or_else(|| panic!("{judgement:?}")).to_owned();
                 seen.push((verdict.generation, body));
                 tokio::task::yield_now().await;
@@ -65,7 +66,7 @@ async fn a_message_in_flight_ends_with_the_snapshot_it_pinned() {
     let pinned = bed.engine.pin();
     bed.install("a", "2", &stamp("2")).await.unwrap();
     bed.engine.remove("a").await.unwrap();
-    let (judgement, _) = pinned.judge(&scene(1), Content::text("x")).await;
+    let (judgement, _) = pinned.judge(&scene(1), Content::text("x"), None).await;
     assert_eq!(allowed(&judgement), Some("1 x"));
     assert!(bed.engine.pin().is_empty());
 }

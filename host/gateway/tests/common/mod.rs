@@ -10,7 +10,8 @@ use godwit_core::{
         actor::{self, Actors},
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
-        message::Content,
+        message::{Content, Message},
+        notification::Undelivered,
         plugin::{self, Install, Installed, LogLine, Manager, Status},
         time::{Clock, Ms},
     },
@@ -73,7 +74,7 @@ impl Chain for Nobody {
         false
     }
 
-    async fn judge(&self, _: &Scene, content: Content) -> (Judgement, Verdict) {
+    async fn judge(&self, _: &Scene, content: Content, _: Option<&Message>) -> (Judgement, Verdict) {
         (Judgement::Allow(content), Verdict::default())
     }
 }
@@ -215,6 +216,8 @@ impl House {
             epoch: "test".into(),
             conversations: tables.clone(),
             held: tables.clone(),
+            deferrals: tables.clone(),
+            notifications: Arc::new(Undelivered),
             account_tables: tables.clone(),
             changes: godwit_core::changes::Changes::start(clock.clone(), tables.clone()).await.unwrap(),
             resume: godwit_core::session::resume::Options::default(),

@@ -19,6 +19,8 @@ pub struct Connect {
     pub device: Device,
     /// What the device knew last.
     pub resume: Option<Resume>,
+    /// Whether a person is looking; so where it is absent.
+    pub active: Option<bool>,
     /// How many conversations to show.
     pub window: Option<u32>,
 }
@@ -384,6 +386,13 @@ pub struct Mark {
     pub conversation: ConversationId,
     /// Up to where.
     pub seq: Seq,
+}
+
+/// `active {active}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Active {
+    /// Whether a person is looking.
+    pub active: bool,
 }
 
 /// `held {conversation, page?, limit?}`.

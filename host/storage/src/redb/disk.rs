@@ -52,6 +52,14 @@ impl Disk {
         self.bytes.len()
     }
 
+    pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
+        self.bytes.set_len(len)
+    }
+
+    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.bytes.read(offset, out)
+    }
+
     /// Makes what the file reads as durable, whatever became of it when its own sync failed. Does nothing where the
     /// last sync succeeded.
     pub(super) fn settle(&self) -> io::Result<()> {
@@ -91,13 +99,13 @@ impl Disk {
         lock(&self.written).first_page = if read { page } else { Vec::new() };
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         // Noted before it is tried: a write that fails may have been done in part.
         lock(&self.written).since_sync.push((offset, data.len()));
         self.bytes.write(offset, data)
     }
 
-    fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         self.bytes.sync_data()?;
         lock(&self.written).since_sync.clear();
         self.remember_first_page();

@@ -1,23 +1,28 @@
 //! How the file becomes a database: opened, opened anew after a failed write, and opened for reads alone.
 //!
-//! It owns the order of these steps, and turns what redb says (panics included: redb checks its pages by assertions)
+//! It owns the order of these steps and of the checkpoints between file and journal, and turns what redb says (panics included: redb checks its pages by assertions)
 //! into the waist's errors. It refuses to know when a file is opened anew; that is the write thread's.
 
 use super::{
-    Options,
+    FILE, JOURNAL_FILE, Options,
     disk::{Disk, Fence, View, Writable},
+    journal::{Change, Journal},
     read_error, rows,
 };
 use ::redb::{
-    Builder, Database, DatabaseError, ReadableTable, StorageBackend, StorageError, backends::FileBackend,
+    Builder, Database, DatabaseError, Durability, ReadableTable, StorageBackend, StorageError,
+    WriteTransaction,
+    backends::{FileBackend, InMemoryBackend},
 };
 use godwit_domain::waist::Error;
 use std::{
     any::Any,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
 };
+use uuid::Uuid;
 
 /// The least that a trial writes, in bytes.
 const TRIAL_BYTES_MIN: usize = 64 << 10;
@@ -41,7 +46,10 @@ pub(super) fn make(folder: &Path, name: &str, options: &Options) -> Result<(), E
     let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&beside);
     let file = file.map_err(refused)?;
     let bytes = FileBackend::new(file).map_err(|error| read_error(error.into()))?;
-    let (_, database) = File::open(bytes, &folder.display().to_string(), options)?;
+    // It is closed before anyone is answered, so that its journal is not needed any more.
+    let (mut file, database) =
+        File::open(bytes, InMemoryBackend::new(), &folder.display().to_string(), options)?;
+    file.close(&database)?;
     let closed = Arc::into_inner(database).map(Database::close).transpose();
     closed.map_err(|error| read_error(error.into()))?;
     std::fs::rename(&beside, folder.join(name)).map_err(refused)?;
@@ -65,9 +73,10 @@ pub(super) fn drop_memory(file: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The file of one store.
+/// The file of one store, with its journal.
 pub(super) struct File {
     disk: Arc<Disk>,
+    pub(super) journal: Journal,
     /// What messages call it.
     name: String,
     cache_bytes: usize,
@@ -85,23 +94,100 @@ impl File {
     /// As [`super::Backend::open`].
     pub(super) fn open(
         bytes: impl StorageBackend,
+        journal: impl StorageBackend,
         name: &str,
         options: &Options,
     ) -> Result<(Self, Arc<Database>), Error> {
-        let file = Self {
+        let mut file = Self {
             disk: Disk::new(bytes),
+            journal: Journal::new(journal, options.journal_bytes),
             name: name.to_owned(),
             cache_bytes: options.cache_bytes,
             check_bytes_max: options.check_bytes_max,
             fence: Fence::default(),
             viewed: false,
         };
-        let database = file.contain(|| {
-            let database = file.database(Writable::new(file.disk.clone(), file.fence.clone(), true), true)?;
-            prepare(&database, &file.name)?;
-            Ok(database)
-        })?;
+        let bytes = Writable::new(file.disk.clone(), file.fence.clone(), true);
+        let database = file.contain(|| file.database(bytes, true))?;
+        let name = file.name.clone();
+        contained(&name, || file.recover(&database))?;
         Ok((file, Arc::new(database)))
+    }
+
+    /// Makes the tables of a new file, refuses one of another format, and takes back what the journal holds beyond the
+    /// last checkpoint: all of it in one commit.
+    fn recover(&mut self, database: &Database) -> Result<(), Error> {
+        let refused = |error: io::Error| Error::Unavailable(format!("cannot use the journal: {error}"));
+        let mut transaction = database.begin_write().map_err(|error| read_error(error.into()))?;
+        transaction.set_quick_repair(true);
+        let stands = Stands::read(&transaction, &self.name)?;
+        if stands.open && !self.journal.exists().map_err(refused)? {
+            return Err(Error::Corrupt(format!(
+                "the data folder {}: {JOURNAL_FILE} is missing, and with it what was acknowledged last; put it back \
+                 beside {FILE}",
+                self.name
+            )));
+        }
+        let store = stands.store.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+        let last = self.replay(&transaction, store, stands.last, u64::MAX)?;
+        self.journal.make().map_err(refused)?;
+        let write = |transaction: WriteTransaction| {
+            {
+                let mut table = transaction.open_table(rows::JOURNAL)?;
+                table.insert(rows::JOURNAL_STORE, store)?;
+                table.insert(rows::JOURNAL_LAST, last)?;
+                table.insert(rows::JOURNAL_OPEN, 1)?;
+            }
+            Ok(transaction.commit()?)
+        };
+        write(transaction).map_err(read_error)?;
+        self.journal.begin(store, last);
+        Ok(())
+    }
+
+    fn replay(&self, to: &WriteTransaction, store: u64, after: u64, until: u64) -> Result<u64, Error> {
+        let failed = |error: ::redb::Error| read_error(error);
+        let mut table = to.open_table(rows::ROWS).map_err(|error| failed(error.into()))?;
+        self.journal.replay(store, after, until, |change| {
+            let done = match change {
+                Change::Put(key, value) => table.insert(key, value).map(drop),
+                Change::Remove(key) => table.remove(key).map(drop),
+            };
+            done.map_err(|error| failed(error.into()))
+        })
+    }
+
+    /// Commits a transaction together with all that only the journal makes durable so far, and begins the journal
+    /// anew.
+    pub(super) fn checkpoint(&mut self, transaction: WriteTransaction) -> Result<(), ::redb::Error> {
+        self.commit(transaction, true)
+    }
+
+    /// Makes the file whole without its journal, and ends that.
+    ///
+    /// # Errors
+    /// The disk refuses; what was acknowledged is safe in both.
+    pub(super) fn close(&mut self, database: &Database) -> Result<(), Error> {
+        let name = self.name.clone();
+        contained(&name, || {
+            let mut close = || self.commit(database.begin_write()?, false);
+            close().map_err(read_error)?;
+            // One that stays is no harm: the file says that it holds all of it.
+            self.journal.end().or(Ok(()))
+        })
+    }
+
+    fn commit(&mut self, mut transaction: WriteTransaction, open: bool) -> Result<(), ::redb::Error> {
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_quick_repair(true);
+        {
+            let mut table = transaction.open_table(rows::JOURNAL)?;
+            table.insert(rows::JOURNAL_LAST, self.journal.last())?;
+            table.insert(rows::JOURNAL_OPEN, u64::from(open))?;
+        }
+        transaction.commit()?;
+        self.journal.begin_anew();
+        Ok(())
     }
 
     /// The file as the last acknowledged commit left it, for reads alone.
@@ -113,7 +199,17 @@ impl File {
         self.fence = Fence::default();
         self.viewed = true;
         let view = View::new(self.disk.clone(), self.fence.clone()).map_err(|error| self.refused(&error))?;
-        self.contain(|| self.database(view, false)).map(Arc::new)
+        self.contain(|| {
+            let database = self.database(view, false)?;
+            let mut transaction = database.begin_write().map_err(|error| read_error(error.into()))?;
+            transaction.set_durability(Durability::None).map_err(|error| read_error(error.into()))?;
+            let stands = Stands::read(&transaction, &self.name)?;
+            if let Some(store) = stands.store {
+                self.replay(&transaction, store, stands.last, self.journal.last())?;
+            }
+            transaction.commit().map_err(|error| read_error(error.into()))?;
+            Ok(Arc::new(database))
+        })
     }
 
     /// Opens it anew, from what it holds: first all that it holds is made durable, then redb reads it as after a
@@ -127,9 +223,12 @@ impl File {
             self.fence.close();
         }
         let fence = Fence::default();
-        let opened = self.contain(|| {
-            self.disk.settle().map_err(|error| self.refused(&error))?;
-            self.database(Writable::new(self.disk.clone(), fence.clone(), false), true)
+        let name = self.name.clone();
+        let opened = contained(&name, || {
+            self.disk.settle().and_then(|()| self.journal.settle()).map_err(|error| self.refused(&error))?;
+            let database = self.database(Writable::new(self.disk.clone(), fence.clone(), false), true)?;
+            self.recover(&database)?;
+            Ok(database)
         });
         match opened {
             Ok(database) => {
@@ -149,10 +248,7 @@ impl File {
     /// # Errors
     /// It still cannot be written.
     pub(super) fn try_out(&self, database: &Database, bytes: usize) -> Result<(), Error> {
-        self.contain(|| {
-            prepare(database, &self.name)?;
-            try_writing(database, bytes.max(TRIAL_BYTES_MIN)).map_err(read_error)
-        })
+        self.contain(|| try_writing(database, bytes.max(TRIAL_BYTES_MIN)).map_err(read_error))
     }
 
     fn database(&self, bytes: impl StorageBackend, check: bool) -> Result<Database, Error> {
@@ -177,12 +273,47 @@ impl File {
     }
 
     fn contain<T>(&self, open: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        contain(open).unwrap_or_else(|broke| {
-            Err(Error::Corrupt(format!(
-                "the data folder {}: redb broke while opening it: {broke}",
-                self.name
-            )))
-        })
+        contained(&self.name, open)
+    }
+}
+
+fn contained<T>(name: &str, open: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    contain(open).unwrap_or_else(|broke| {
+        Err(Error::Corrupt(format!("the data folder {name}: redb broke while opening it: {broke}")))
+    })
+}
+
+/// How the journal stands to a file.
+struct Stands {
+    store: Option<u64>,
+    last: u64,
+    open: bool,
+}
+
+impl Stands {
+    /// Reads it; makes the tables of a new file, and refuses one of another format.
+    fn read(transaction: &WriteTransaction, name: &str) -> Result<Self, Error> {
+        let read = || -> Result<(u32, Self), ::redb::Error> {
+            transaction.open_table(rows::ROWS)?;
+            let mut format = transaction.open_table(rows::FORMAT)?;
+            let found = format.get("format")?.map(|version| version.value());
+            if found.is_none() {
+                format.insert("format", rows::FORMAT_VERSION)?;
+            }
+            let journal = transaction.open_table(rows::JOURNAL)?;
+            let get = |key| Ok::<_, ::redb::Error>(journal.get(key)?.map(|value| value.value()));
+            let (store, last, open) =
+                (get(rows::JOURNAL_STORE)?, get(rows::JOURNAL_LAST)?, get(rows::JOURNAL_OPEN)?);
+            let stands = Self { store, last: last.unwrap_or_default(), open: open == Some(1) };
+            Ok((found.unwrap_or(rows::FORMAT_VERSION), stands))
+        };
+        match read().map_err(read_error)? {
+            (rows::FORMAT_VERSION, stands) => Ok(stands),
+            (other, _) => Err(Error::Corrupt(format!(
+                "the data folder {name} has format {other}, this version reads {}",
+                rows::FORMAT_VERSION
+            ))),
+        }
     }
 }
 
@@ -195,32 +326,6 @@ pub(super) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn panic_text(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text").to_owned()
-}
-
-/// Makes the tables of a new file, and refuses one of another format.
-fn prepare(database: &Database, name: &str) -> Result<(), Error> {
-    let found = || -> Result<u32, ::redb::Error> {
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
-        let found = {
-            transaction.open_table(rows::ROWS)?;
-            let mut table = transaction.open_table(rows::FORMAT)?;
-            let found = table.get("format")?.map(|version| version.value());
-            if found.is_none() {
-                table.insert("format", rows::FORMAT_VERSION)?;
-            }
-            found.unwrap_or(rows::FORMAT_VERSION)
-        };
-        transaction.commit()?;
-        Ok(found)
-    };
-    match found().map_err(read_error)? {
-        rows::FORMAT_VERSION => Ok(()),
-        other => Err(Error::Corrupt(format!(
-            "the data folder {name} has format {other}, this version reads {}",
-            rows::FORMAT_VERSION
-        ))),
-    }
 }
 
 fn try_writing(database: &Database, bytes: usize) -> Result<(), ::redb::Error> {

@@ -18,6 +18,10 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Durable commits.
     pub commits: Counter,
+    /// How long each checkpoint took, in which what the journal holds becomes durable in the file.
+    pub checkpoint_seconds: Histogram,
+    /// Bytes of the journal since the last checkpoint.
+    pub journal_bytes: Gauge,
     /// Groups whose write failed; after one the store is read-only until the file is opened anew.
     pub commit_errors: Counter,
     /// 1 while nothing can be written, else 0.
@@ -37,6 +41,8 @@ impl Default for Metrics {
             commit_rows: Histogram::new(exponential_buckets(1.0, 2.0, 18)),
             commit_seconds: Histogram::new(exponential_buckets(1.0 / 16_384.0, 2.0, 18)),
             commits: Counter::default(),
+            checkpoint_seconds: Histogram::new(exponential_buckets(1.0 / 1_024.0, 2.0, 14)),
+            journal_bytes: Gauge::default(),
             commit_errors: Counter::default(),
             read_only: Gauge::default(),
             reopened: Counter::default(),
@@ -59,6 +65,10 @@ impl Metrics {
         let help = "Time of a group from its first check to the end of its fsync";
         registry.register_with_unit("commit", help, Unit::Seconds, self.commit_seconds.clone());
         registry.register("commits", "Durable commits", self.commits.clone());
+        let help = "Time of a commit that makes durable in the file what the journal holds";
+        registry.register_with_unit("checkpoint", help, Unit::Seconds, self.checkpoint_seconds.clone());
+        let help = "Size of the journal since the last checkpoint";
+        registry.register_with_unit("journal", help, Unit::Bytes, self.journal_bytes.clone());
         registry.register("commit_errors", "Groups whose write failed", self.commit_errors.clone());
         registry.register("read_only", "1 while nothing can be written, else 0", self.read_only.clone());
         registry.register(
@@ -87,6 +97,8 @@ mod tests {
             "commit_rows",
             "commit_seconds",
             "commits",
+            "checkpoint_seconds",
+            "journal_bytes",
             "commit_errors",
             "read_only",
             "reopened",

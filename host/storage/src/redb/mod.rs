@@ -1,6 +1,6 @@
-//! The backend on redb: all rows of a host in one file, every acknowledgement behind an fsync.
+//! The backend on redb: all rows of a host in one file, every acknowledgement behind an fsync of its journal.
 //!
-//! It owns the file, the write thread with its group commit, the bounded readers and the sweeper of rows that ended.
+//! It owns the file and its journal, the write thread with its group commit, the bounded readers and the sweeper of rows that ended.
 //! It refuses to know what rows mean, and never changes a row by itself but to remove one that has ended.
 //!
 //! When a write fails, nobody knows what the file holds. Its batches are [`Outcome::Unknown`], nothing is written any
@@ -13,6 +13,7 @@
 mod current;
 mod disk;
 mod file;
+mod journal;
 mod metrics;
 mod recover;
 mod rows;
@@ -52,6 +53,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// The name of the file in the data folder.
 const FILE: &str = "godwit.redb";
+/// The name of its journal.
+const JOURNAL_FILE: &str = "godwit.journal";
 
 /// Settings of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +71,11 @@ pub struct Options {
     pub group_changes_max: usize,
     /// How many bytes of values one durable commit takes at most; the call that crosses the bound still goes in.
     pub group_bytes_max: usize,
+    /// How far the journal grows, in bytes, before what it holds is made durable in the file at once.
+    /// More makes messages cheaper, and the pauses longer and rarer; a host that was killed reads it back on start.
+    pub journal_bytes: u64,
+    /// After how many milliseconds this happens at the latest, at the next write.
+    pub checkpoint_ms: u64,
     /// How many reads run at the same time.
     /// When all are busy, callers wait for their turn.
     pub readers_max: usize,
@@ -95,6 +103,8 @@ impl Default for Options {
             queue_calls_max: 1_024,
             group_changes_max: 8_192,
             group_bytes_max: 16 << 20,
+            journal_bytes: 64 << 20,
+            checkpoint_ms: 30_000,
             readers_max: 8,
             sweep_rows_max: 2_048,
             sweep_interval_ms: 1_000,
@@ -162,26 +172,34 @@ impl Backend {
         if !made {
             file::make(folder, FILE, options)?;
         }
-        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path);
-        let file = file.map_err(|error| refused(&error))?;
-        file::drop_memory(&file).map_err(|error| refused(&error))?;
-        let bytes = FileBackend::new(file).map_err(|error| refused(&error))?;
-        Self::open_on(bytes, &name, options, clock, metrics)
+        let open = |path: &Path| {
+            let file =
+                std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+            let file = file.map_err(|error| refused(&error))?;
+            file::drop_memory(&file).map_err(|error| refused(&error))?;
+            FileBackend::new(file).map_err(|error| refused(&error))
+        };
+        let (bytes, journal) = (open(&path)?, open(&folder.join(JOURNAL_FILE))?);
+        // A name is durable only when its folder is.
+        std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| refused(&error))?;
+        Self::open_on(bytes, journal, &name, options, clock, metrics)
     }
 
-    /// Opens the store on any bytes that redb can use: tests hand in disks that fail. `name` is what messages call it.
+    /// Opens the store on any bytes that redb can use, those of the file and those of its journal: tests hand in disks
+    /// that fail. `name` is what messages call it.
     ///
     /// # Errors
     /// As [`Backend::open`].
     pub fn open_on(
         bytes: impl StorageBackend,
+        journal: impl StorageBackend,
         name: &str,
         options: &Options,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Arc<Self>, Error> {
         options.check()?;
-        let (file, database) = File::open(bytes, name, options)?;
+        let (file, database) = File::open(bytes, journal, name, options)?;
         let current = Arc::new(Current::new(database.clone()));
         let (sender, receiver) = mpsc::channel(options.queue_calls_max);
         let calls = Calls { sender, metrics: metrics.clone() };

@@ -14,10 +14,18 @@ use std::ops::Bound;
 pub(super) const ROWS: ::redb::TableDefinition<&[u8], &[u8]> = ::redb::TableDefinition::new("rows");
 /// Which format the file has, under the key `format`.
 pub(super) const FORMAT: ::redb::TableDefinition<&str, u32> = ::redb::TableDefinition::new("format");
+/// How the journal stands to the file, under the names that follow.
+pub(super) const JOURNAL: ::redb::TableDefinition<&str, u64> = ::redb::TableDefinition::new("journal");
+/// What tells this store's records from those of others.
+pub(super) const JOURNAL_STORE: &str = "store";
+/// The number of the last record of the journal that the file holds.
+pub(super) const JOURNAL_LAST: &str = "last";
+/// 1 from its opening to its close: meanwhile the file is nothing without its journal.
+pub(super) const JOURNAL_OPEN: &str = "open";
 /// Written and removed again when a file is opened anew.
 pub(super) const TRIAL: ::redb::TableDefinition<&str, &[u8]> = ::redb::TableDefinition::new("trial");
 /// The format that this code reads and writes.
-pub(super) const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 3;
 
 /// Rows and marks share the table and never meet: the first byte of a key tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

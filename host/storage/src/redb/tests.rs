@@ -46,13 +46,14 @@ mod contract {
     godwit_conformance::tests!(super::Folder::new());
 }
 
-/// Bytes in memory that outlive the store, on a disk that can be made to stand still or to fail.
+/// Bytes in memory that outlive the store, its file (0) and its journal (1), on a disk that can be made to stand still
+/// or to fail.
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<DiskState>);
+struct Disk(Arc<DiskState>, usize);
 
 #[derive(Debug, Default)]
 struct DiskState {
-    bytes: InMemoryBackend,
+    bytes: [InMemoryBackend; 2],
     fails: AtomicBool,
     gate: Mutex<Gate>,
     moved: Condvar,
@@ -99,22 +100,22 @@ impl Disk {
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<Arc<Backend>, Error> {
-        Backend::open_on(self.clone(), "memory", options, clock, metrics)
+        Backend::open_on(self.clone(), Self(self.0.clone(), 1), "memory", options, clock, metrics)
     }
 }
 
 impl StorageBackend for Disk {
     fn len(&self) -> io::Result<u64> {
-        self.0.bytes.len()
+        self.0.bytes[self.1].len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.bytes.read(offset, out)
+        self.0.bytes[self.1].read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.check()?;
-        self.0.bytes.set_len(len)
+        self.0.bytes[self.1].set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -129,7 +130,7 @@ impl StorageBackend for Disk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check()?;
-        self.0.bytes.write(offset, data)
+        self.0.bytes[self.1].write(offset, data)
     }
 }
 
@@ -195,6 +196,12 @@ async fn what_was_acknowledged_is_in_the_file_before_it_is_closed() {
     assert_eq!(store.commit(vec![batch("a")]).await, [Outcome::Applied]);
     // What a kill at this moment would leave.
     std::fs::copy(folder.path().join(FILE), copy.path().join(FILE)).unwrap();
+    let without = open_folder(&copy, TestClock::at(NOW)).err();
+    assert!(
+        matches!(&without, Some(Error::Corrupt(why)) if why.contains("godwit.journal is missing")),
+        "{without:?}"
+    );
+    std::fs::copy(folder.path().join(JOURNAL_FILE), copy.path().join(JOURNAL_FILE)).unwrap();
     let left = open_folder(&copy, TestClock::at(NOW)).unwrap();
     assert!(stands(&*left, "a").await);
     left.close().await.unwrap();

@@ -9,6 +9,7 @@ use super::{
     Metrics, Options,
     current::Current,
     file::{self, File},
+    journal::Record,
     recover::Alarm,
     rows::{self, Envelope, Kind, ROWS},
     unavailable,
@@ -19,7 +20,10 @@ use godwit_domain::{
     time::{Clock, Ms},
     waist::{Batch, Check, Error, Outcome, Partition, Put, Raise, Row},
 };
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// The answer to a call that has no outcome per row.
@@ -139,6 +143,11 @@ impl Writer {
             }
             self.commit(std::mem::take(&mut group));
         }
+        if self.current.failure().is_none()
+            && let Err(error) = self.file.close(&self.database)
+        {
+            tracing::error!(%error, "the file could not be closed cleanly: its journal is read back on the next start");
+        }
         drop(self);
         closers.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
     }
@@ -257,7 +266,7 @@ impl Writer {
     /// Nothing of one partition is seen by another, so the changes are put in order of partition: neighbours in the
     /// file follow each other, and a page is rewritten once. The sort is stable, so changes of one partition keep
     /// their order, and each batch's checks see what the batches before it wrote.
-    fn write(&self, group: &[Call]) -> Result<Vec<Outcome>, ::redb::Error> {
+    fn write(&mut self, group: &[Call]) -> Result<Vec<Outcome>, ::redb::Error> {
         let (started, now) = (Instant::now(), self.clock.now());
         let mut changes = Vec::new();
         let mut batch_count = 0;
@@ -282,10 +291,11 @@ impl Writer {
 
         let mut outcomes = vec![Outcome::Applied; batch_count];
         let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        transaction.set_quick_repair(true);
+        // What makes it durable is the journal, or a checkpoint.
+        transaction.set_durability(Durability::None)?;
         let table = transaction.open_table(ROWS)?;
-        let mut page = Page { table, key: Vec::new(), stored: Vec::new(), now, rows: 0 };
+        let record = Record::new();
+        let mut page = Page { table, record, key: Vec::new(), stored: Vec::new(), now, rows: 0 };
         for change in &changes {
             match change {
                 Change::Batch(batch, index) => outcomes[*index] = page.batch(batch)?,
@@ -297,14 +307,22 @@ impl Writer {
         for key in sweeps {
             page.sweep(key)?;
         }
-        let rows = page.rows;
-        drop(page);
+        let (rows, record) = page.end();
         // Where nothing was written, every refusal rests on what was durable before.
         if rows == 0 {
             transaction.abort()?;
             return Ok(outcomes);
         }
-        transaction.commit()?;
+        let due = |since: Instant| since.elapsed() >= Duration::from_millis(self.options.checkpoint_ms);
+        if self.file.journal.since().is_some_and(due) || !self.file.journal.takes(&record) {
+            let began = Instant::now();
+            self.file.checkpoint(transaction)?;
+            self.metrics.checkpoint_seconds.observe(began.elapsed().as_secs_f64());
+        } else {
+            self.file.journal.append(record)?;
+            transaction.commit()?;
+        }
+        self.metrics.journal_bytes.set(self.file.journal.written() as i64);
         self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.metrics.commit_rows.observe(rows as f64);
         self.metrics.swept_rows.inc_by(rows - before_sweep);
@@ -337,6 +355,8 @@ impl Change<'_> {
 /// The open table of a transaction.
 struct Page<'a> {
     table: Table<'a, &'static [u8], &'static [u8]>,
+    /// All that is changed, for the journal.
+    record: Record,
     /// The outer key at work, and what is stored under it, kept for their room.
     key: Vec<u8>,
     stored: Vec<u8>,
@@ -346,6 +366,11 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// Lets go of the transaction: how many rows were changed, and how.
+    fn end(self) -> (u64, Record) {
+        (self.rows, self.record)
+    }
+
     fn batch(&mut self, batch: &Batch) -> Result<Outcome, ::redb::Error> {
         if let [Check::Equals(standing)] = &batch.checks[..]
             && let [head, rest @ ..] = &batch.puts[..]
@@ -397,6 +422,7 @@ impl Page<'_> {
         };
         let Some(before) = otherwise else {
             self.rows += 1;
+            self.record.put(&self.key, &self.stored);
             self.change(&batch.partition, rest, &batch.deletes)?;
             return Ok(Outcome::Applied);
         };
@@ -426,7 +452,10 @@ impl Page<'_> {
         }
         for key in deletes {
             rows::write_key(&mut self.key, Kind::Row, partition, key);
-            self.rows += u64::from(self.table.remove(&self.key[..])?.is_some());
+            if self.table.remove(&self.key[..])?.is_some() {
+                self.rows += 1;
+                self.record.remove(&self.key);
+            }
         }
         Ok(())
     }
@@ -480,6 +509,7 @@ impl Page<'_> {
         };
         if ended {
             self.table.remove(key)?;
+            self.record.remove(key);
             self.rows += 1;
         }
         Ok(())
@@ -488,6 +518,7 @@ impl Page<'_> {
     /// Writes what was laid out.
     fn insert(&mut self) -> Result<(), ::redb::Error> {
         self.table.insert(&self.key[..], &self.stored[..])?;
+        self.record.put(&self.key, &self.stored);
         self.rows += 1;
         Ok(())
     }

@@ -155,12 +155,12 @@ impl Conversations for Tables {
         self.read_listed(user).await
     }
 
-    async fn listing(&self, user: UserId, conversation: ConversationId) -> Result<Option<Listed>, Error> {
-        self.read_listing(user, conversation).await
-    }
-
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error> {
         self.write_hidden(user, conversation, seq, at).await
+    }
+
+    async fn hidden_count(&self, user: UserId, conversation: ConversationId) -> Result<u64, Error> {
+        self.read_hidden_count(user, conversation).await
     }
 
     async fn hidden_within(

@@ -1,13 +1,9 @@
 //! Messages that users deleted for themselves: numbered in the order in which they did, and found by their numbers.
 //!
-//! A message is hidden in one conditional batch; the count is then raised in the user's own partition, where a list
-//! finds it, before the answer. Hiding a message again repairs a count that a crash left behind.
+//! The time is raised first in the user's own partition, where a resume finds it; then the message is hidden, and
+//! counted, in one conditional batch. A crash in between leaves a conversation that is listed once for nothing.
 
-use super::{
-    Tables, absent, layout,
-    marks::{HIDDEN_COUNT, HiddenCount},
-    raise, record, stays,
-};
+use super::{Tables, absent, layout, raise, record, stays};
 use godwit_domain::{
     id::{ConversationId, Seq, UserId},
     tables::Written,
@@ -15,6 +11,9 @@ use godwit_domain::{
     waist::{Batch, Check, Direction, Error},
 };
 use std::ops::{Bound, RangeInclusive};
+
+/// What names the head in errors.
+const COUNT: &str = "a count of hidden messages";
 
 impl Tables {
     /// Hides a message; returns how many are hidden.
@@ -25,17 +24,19 @@ impl Tables {
         seq: Seq,
         at: Ms,
     ) -> Result<u64, Error> {
+        self.store
+            .raise(vec![raise(&layout::user(user), &layout::hidden_at(conversation), at.0, &at)?])
+            .await?;
         let partition = layout::hidden(user, conversation);
-        let count = loop {
-            let head =
-                self.find_settled::<u64>("the head of hidden messages", &partition, layout::HEAD).await?;
+        loop {
+            let head = self.find_settled::<u64>(COUNT, &partition, layout::HEAD).await?;
             let hidden = self.find::<u64>("a hidden message", &partition, &layout::hidden_seq(seq)).await?;
             let (check, before) = match head {
                 Some((row, count)) => (Check::Equals(row), count),
                 None => (absent(layout::HEAD), 0),
             };
             match hidden {
-                Some((_, nth)) if nth <= before => break before,
+                Some((_, nth)) if nth <= before => return Ok(before),
                 // Hidden between the two reads, by another device: the count is read again.
                 Some(_) => continue,
                 None => {}
@@ -48,16 +49,20 @@ impl Tables {
             ];
             let batch = Batch { partition: partition.clone(), checks: vec![check], puts, deletes: vec![] };
             if self.write(batch).await? == Written::Yes {
-                break count;
+                return Ok(count);
             }
-        };
-        let (theirs, key) = (layout::user(user), layout::hidden_count(conversation));
-        let raised = self.find_mark::<HiddenCount>(HIDDEN_COUNT, &theirs, &key).await?;
-        if raised.is_none_or(|(raised, _)| raised < count) {
-            let said: HiddenCount = (count, at);
-            self.store.raise(vec![raise(&theirs, &key, count, &said)?]).await?;
         }
-        Ok(count)
+    }
+
+    /// How many messages the user hid.
+    pub(super) async fn read_hidden_count(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<u64, Error> {
+        let partition = layout::hidden(user, conversation);
+        let found = self.find::<u64>(COUNT, &partition, layout::HEAD).await?;
+        Ok(found.map_or(0, |(_, count)| count))
     }
 
     /// The hidden messages of a range, ascending.

@@ -74,6 +74,11 @@ pub(super) fn timers() -> Partition {
     partition(Space::Ephemeral, &[b"t"])
 }
 
+/// When notifications that were put off are looked at again.
+pub(super) fn deferral_timers() -> Partition {
+    partition(Space::Ephemeral, &[b"t", b"n"])
+}
+
 /// The claim on a name.
 pub(super) fn name(name: &str) -> Partition {
     partition(Space::State, &[b"n", name.as_bytes()])
@@ -218,12 +223,12 @@ pub(super) fn split_mark(key: &[u8]) -> Option<(u128, u8)> {
     }
 }
 
-/// The first byte of the keys of the marks that say how many messages a user hid.
-pub(super) const HIDDEN_COUNTS: u8 = b'h';
+/// The first byte of the keys of the marks that say when a user hid messages.
+pub(super) const HIDDEN_TIMES: u8 = b'h';
 
-/// The mark that says how many messages the user hid in a conversation.
-pub(super) fn hidden_count(conversation: ConversationId) -> Bytes {
-    of_conversation(HIDDEN_COUNTS, conversation)
+/// The mark that says when the user hid a message of a conversation last.
+pub(super) fn hidden_at(conversation: ConversationId) -> Bytes {
+    of_conversation(HIDDEN_TIMES, conversation)
 }
 
 /// The n-th message that a user hid, from 1.
@@ -294,6 +299,32 @@ pub(super) fn split_timer(key: &[u8]) -> Option<(Ms, ConversationId)> {
     Some((Ms(u64::from_be_bytes(*at)), ConversationId::from_u128(conversation)))
 }
 
+/// The timer of a notification that was put off.
+pub(super) fn deferral_timer(at: Ms, user: UserId, conversation: ConversationId) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..8].copy_from_slice(&at.0.to_be_bytes());
+    key[8..24].copy_from_slice(user.as_bytes());
+    key[24..].copy_from_slice(conversation.as_bytes());
+    key
+}
+
+/// Time, user and conversation of a key that [`deferral_timer`] made.
+pub(super) fn split_deferral_timer(key: &[u8]) -> Option<(Ms, UserId, ConversationId)> {
+    let (at, rest) = key.split_first_chunk::<8>()?;
+    let (user, conversation) = rest.split_first_chunk::<16>()?;
+    let conversation = u128::from_be_bytes(conversation.try_into().ok()?);
+    let user = UserId::from_u128(u128::from_be_bytes(*user));
+    Some((Ms(u64::from_be_bytes(*at)), user, ConversationId::from_u128(conversation)))
+}
+
+/// The first byte of the keys of the notifications that were put off for a user.
+pub(super) const DEFERRED: u8 = b'l';
+
+/// The notification of a conversation that was put off for a user.
+pub(super) fn deferred(conversation: ConversationId) -> Bytes {
+    of_conversation(DEFERRED, conversation)
+}
+
 /// A user's account.
 pub(super) const ACCOUNT: &[u8] = b"a";
 
@@ -309,7 +340,7 @@ fn of_conversation(first: u8, conversation: ConversationId) -> Bytes {
     [&[first], &conversation.as_bytes()[..]].concat().into()
 }
 
-/// The conversation of a key that [`listed`] or [`hidden_count`] made.
+/// The conversation of a key that [`listed`] or [`hidden_at`] made.
 pub(super) fn split_conversation(key: &[u8]) -> Option<ConversationId> {
     let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
     Some(ConversationId::from_u128(u128::from_be_bytes(id)))

@@ -21,19 +21,17 @@ pub(super) struct ListedRecord {
 
 /// A mark: up to where, and when it rose.
 type Mark = (Seq, Ms);
-/// How many messages a user hid in a conversation, and when the last one.
-pub(super) type HiddenCount = (u64, Ms);
 
 /// What names rows and marks in errors.
 const LISTED: &str = "a row of a user's list";
 const MARK: &str = "a mark";
-pub(super) const HIDDEN_COUNT: &str = "a count of hidden messages";
+const HIDDEN_AT: &str = "a time of hiding";
 
 impl ListedRecord {
     fn listed(self, conversation: ConversationId) -> Listed {
         let Self { present, changed_at } = self;
         let (marked_at, hidden_at) = (Ms::default(), Ms::default());
-        Listed { conversation, present, changed_at, marked_at, hidden: 0, hidden_at }
+        Listed { conversation, present, changed_at, marked_at, hidden_at }
     }
 }
 
@@ -114,7 +112,7 @@ impl Tables {
             self.scan_all(&partition, layout::LISTED),
             self.marks_under(&partition, layout::MARKS),
             self.marks_under(&partition, layout::PEER_MARKS),
-            self.store.marks(partition.clone(), Bytes::from_static(&[layout::HIDDEN_COUNTS])),
+            self.store.marks(partition.clone(), Bytes::from_static(&[layout::HIDDEN_TIMES])),
         )?;
         let conversation = |what: &str, key: &[u8]| {
             let wrong = || record::corrupt(what, &partition, key, "the key names no conversation");
@@ -134,45 +132,11 @@ impl Tables {
             }
         }
         for (key, _, value) in hidden {
-            if let Some(index) = position(&all, conversation(HIDDEN_COUNT, &key)?) {
-                (all[index].hidden, all[index].hidden_at) =
-                    record::read(HIDDEN_COUNT, &partition, &key, &value)?;
+            if let Some(index) = position(&all, conversation(HIDDEN_AT, &key)?) {
+                all[index].hidden_at = record::read(HIDDEN_AT, &partition, &key, &value)?;
             }
         }
         Ok(all)
-    }
-
-    /// The same of one conversation.
-    pub(super) async fn read_listing(
-        &self,
-        user: UserId,
-        conversation: ConversationId,
-    ) -> Result<Option<Listed>, Error> {
-        let partition = layout::user(user);
-        let row = layout::listed(conversation);
-        let Some((_, row)) = self.find::<ListedRecord>(LISTED, &partition, &row).await? else {
-            return Ok(None);
-        };
-        let mut listed = row.listed(conversation);
-        let mark = |first, which| {
-            let (key, partition) = (layout::mark(first, conversation.as_bytes(), which), &partition);
-            async move { self.find_mark::<Mark>(MARK, partition, &key).await }
-        };
-        let count = layout::hidden_count(conversation);
-        let (received, read, peer_received, peer_read, hidden) = tokio::try_join!(
-            mark(layout::MARKS, layout::RECEIVED),
-            mark(layout::MARKS, layout::READ),
-            mark(layout::PEER_MARKS, layout::RECEIVED),
-            mark(layout::PEER_MARKS, layout::READ),
-            self.find_mark::<HiddenCount>(HIDDEN_COUNT, &partition, &count),
-        )?;
-        for (_, (_, at)) in [received, read, peer_received, peer_read].into_iter().flatten() {
-            listed.marked_at = listed.marked_at.max(at);
-        }
-        if let Some((_, (hidden, at))) = hidden {
-            (listed.hidden, listed.hidden_at) = (hidden, at);
-        }
-        Ok(Some(listed))
     }
 
     /// The bound that times of change have not passed.

@@ -11,6 +11,7 @@ mod accounts;
 mod change;
 mod clients;
 mod conversations;
+mod deferrals;
 mod heads;
 mod held;
 mod hidden;

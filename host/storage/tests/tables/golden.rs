@@ -6,6 +6,7 @@
 use crate::common::{
     House, Lying, NOW, after, client, creation, delete, edit, following, invitation, react, revising, user,
 };
+use crate::deferrals::deferred;
 use crate::held::{held, rejection};
 use godwit_domain::{
     conversation::{Kind, Marks, Meta, Rise, Role},
@@ -15,7 +16,7 @@ use godwit_domain::{
     message::{Attachment, Content, Message},
     plugin::{Digest, Installation, OnFailure, Release, Roster},
     revision::{MetaChange, What},
-    tables::{Accounts, Append, Appended, Conversations, HeldDrafts, Plugins, Written},
+    tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, Plugins, Written},
     user::{Account, Login, User},
     waist::{Partition, Put, Row},
 };
@@ -110,6 +111,8 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     assert_eq!(tables.hold(&drafts).await, Ok(Written::Yes));
     let rejected = Settled { sender: user(1), client_id: client(1), rejection: Some(rejection()) };
     tables.settle(drafts[0].conversation, &[rejected], NOW).await.unwrap();
+
+    tables.defer(&[deferred(1, id, 7)]).await.unwrap();
 
     let release = Release {
         version: "1.2.0".into(),

@@ -8,6 +8,8 @@ mod changes;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod deferrals;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod held;

@@ -38,12 +38,10 @@ async fn marks_only_rise_each_by_itself() {
     assert_eq!(house.tables.marks(id).await.unwrap(), all);
 }
 
-/// What the list of a user says, by `listed` and by `listing`.
+/// What the list of a user says.
 async fn says(house: &House, number: u128, id: ConversationId) -> Listed {
     let all = house.tables.listed(user(number)).await.unwrap();
-    let listed = all.into_iter().find(|listed| listed.conversation == id).unwrap();
-    assert_eq!(house.tables.listing(user(number), id).await, Ok(Some(listed.clone())));
-    listed
+    all.into_iter().find(|listed| listed.conversation == id).unwrap()
 }
 
 #[tokio::test]
@@ -99,10 +97,11 @@ async fn hidden_messages_are_counted_once_and_read_by_number_and_in_order() {
         assert_eq!(house.tables.hide(user(1), id, Seq(seq), NOW.plus(ms)).await, Ok(count), "{seq}");
     }
     let said = says(&house, 1, id).await;
-    assert_eq!((said.hidden, said.hidden_at, said.touched_at()), (3, NOW.plus(40), NOW.plus(40)));
+    assert_eq!((said.hidden_at, said.touched_at()), (NOW.plus(50), NOW.plus(50)));
+    assert_eq!(house.tables.hidden_count(user(1), id).await, Ok(3));
     for (number, conversation) in [(2, id), (1, other)] {
-        let said = says(&house, number, conversation).await;
-        assert_eq!((said.hidden, said.hidden_at), (0, Ms(0)));
+        assert_eq!(says(&house, number, conversation).await.hidden_at, Ms(0));
+        assert_eq!(house.tables.hidden_count(user(number), conversation).await, Ok(0));
     }
 
     for (from, to, expected) in [(1, 9, &[3, 5, 7][..]), (4, 7, &[5, 7]), (4, 4, &[]), (8, 9, &[])] {
@@ -132,24 +131,29 @@ async fn of_many_who_hide_at_once_each_is_counted() {
     for task in tasks {
         let _ = task.await.unwrap();
     }
-    assert_eq!(says(&house, 1, id).await.hidden, EACH);
+    assert_eq!(house.tables.hidden_count(user(1), id).await, Ok(EACH));
     let mut all = house.tables.hidden(user(1), id, 0, usize::MAX).await.unwrap();
     all.sort_unstable();
     assert_eq!(all, (1..=EACH).map(Seq).collect::<Vec<_>>());
 }
 
-/// The story: the host is killed between the batch that hides a message and the count in the user's own partition;
-/// the client, which had no answer, asks again.
+/// The story: the host is killed between the two writes that hide a message, or after both, before the answer. The
+/// count stood in the user's own partition and was written last: it was behind until the client asked again.
 #[tokio::test]
-async fn a_count_of_hidden_messages_that_was_cut_is_repaired_by_the_next_attempt() {
-    let house = House::new();
-    let (id, _) = create(&house.tables, 1, Kind::Group, 1).await;
-    let tables = house.by_way_of(Stopping::after(1, house.store.clone()));
-    assert!(tables.hide(user(1), id, Seq(3), NOW.plus(10)).await.is_err());
-    assert_eq!(says(&house, 1, id).await.hidden, 0);
-    assert_eq!(house.tables.hide(user(1), id, Seq(3), NOW.plus(20)).await, Ok(1));
-    let said = says(&house, 1, id).await;
-    assert_eq!((said.hidden, said.hidden_at), (1, NOW.plus(20)));
+async fn what_is_hidden_is_counted_at_once_and_found_by_a_resume_wherever_a_crash_cuts() {
+    for (writes, count) in [(0, 0), (1, 0), (2, 1)] {
+        let house = House::new();
+        let (id, _) = create(&house.tables, 1, Kind::Group, 1).await;
+        let tables = house.by_way_of(Stopping::after(writes, house.store.clone()));
+        assert_eq!(tables.hide(user(1), id, Seq(3), NOW.plus(10)).await.is_ok(), writes == 2);
+        assert_eq!(house.tables.hidden_count(user(1), id).await, Ok(count), "after {writes} writes");
+        let hidden = house.tables.hidden(user(1), id, 0, 9).await.unwrap();
+        assert_eq!(hidden.len() as u64, count, "after {writes} writes");
+        let told_at = says(&house, 1, id).await.hidden_at;
+        assert!(count == 0 || told_at == NOW.plus(10), "told at {told_at}");
+        assert_eq!(house.tables.hide(user(1), id, Seq(3), NOW.plus(20)).await, Ok(1));
+        assert_eq!(says(&house, 1, id).await.hidden_at, NOW.plus(20), "whoever repeats it tells it again");
+    }
 }
 
 #[tokio::test]

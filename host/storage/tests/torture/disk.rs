@@ -1,6 +1,6 @@
-//! A disk that does to a file whatever a disk may do, as a seed says.
+//! A disk that does to two files, a store's and its journal, whatever a disk may do, as a seed says.
 //!
-//! It owns three things: what the process sees, what would be left after a crash, and what is on the way between. A
+//! It owns three things of each: what the process sees, what would be left after a crash, and what is on the way between. A
 //! sync that succeeds makes all of it last. A crash leaves each sector of what was on the way in any version that it
 //! had since, independently of all others, which covers tearing, reordering and loss at once; a change of the file's
 //! length may come before, after, or not at all. A sync that fails lets some sectors last and forgets the others,
@@ -38,20 +38,14 @@ pub struct Disk(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     random: fastrand::Rng,
-    /// What the process sees.
-    seen: Vec<u8>,
-    /// What a crash leaves at least.
-    lasting: Vec<u8>,
-    /// What a crash may leave as well: of each sector the versions written since, oldest first.
-    on_the_way: BTreeMap<usize, Vec<[u8; SECTOR]>>,
-    /// Lengths that the file was given since.
-    lengths: Vec<usize>,
+    /// The store and its journal.
+    contents: [Content; 2],
     /// The fault that is to come, after so many operations.
     planned: Option<(u32, Fault)>,
     failing_writes: u32,
     failing_reads: u32,
-    /// How far the file may reach.
-    room: usize,
+    /// How far each file may reach.
+    room: [usize; 2],
     crashed: bool,
     /// Which opening is alive: a process that crashed does nothing more.
     life: u32,
@@ -64,14 +58,11 @@ impl Disk {
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
             random: fastrand::Rng::with_seed(seed),
-            seen: Vec::new(),
-            lasting: Vec::new(),
-            on_the_way: BTreeMap::new(),
-            lengths: Vec::new(),
+            contents: Default::default(),
             planned: None,
             failing_writes: 0,
             failing_reads: 0,
-            room: usize::MAX,
+            room: [usize::MAX; 2],
             crashed: false,
             life: 0,
             operations: 0,
@@ -80,10 +71,10 @@ impl Disk {
         })))
     }
 
-    /// The file for one life of a process.
-    pub fn open(&self) -> File {
-        let state = self.state();
-        File { disk: self.clone(), life: state.life }
+    /// The store and its journal for one life of a process.
+    pub fn open(&self) -> [File; 2] {
+        let life = self.state().life;
+        [0, 1].map(|which| File { disk: self.clone(), life, which })
     }
 
     /// Lets something happen after so many operations.
@@ -95,7 +86,7 @@ impl Disk {
     pub fn heal(&self) {
         let mut state = self.state();
         state.planned = None;
-        (state.failing_writes, state.failing_reads, state.room) = (0, 0, usize::MAX);
+        (state.failing_writes, state.failing_reads, state.room) = (0, 0, [usize::MAX; 2]);
     }
 
     pub fn crashed(&self) -> bool {
@@ -107,10 +98,13 @@ impl Disk {
     pub fn restart(&self, power_went: bool) {
         {
             let mut state = self.state();
-            if power_went {
-                state.lose();
+            let State { random, contents, .. } = &mut *state;
+            for content in contents {
+                if power_went {
+                    content.lose(random);
+                }
+                content.drop_memory();
             }
-            state.drop_memory();
             state.crashed = false;
             state.life += 1;
         }
@@ -123,19 +117,16 @@ impl Disk {
         (state.operations, state.growths, state.trace.finish())
     }
 
-    /// What a process that opens it sees.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.state().seen.clone()
+    /// What a process that opens it sees: the store and its journal.
+    pub fn bytes(&self) -> [Vec<u8>; 2] {
+        self.state().contents.each_ref().map(|content| content.seen.clone())
     }
 
     /// A disk on which just these bytes are.
-    pub fn of(bytes: Vec<u8>) -> Self {
+    pub fn of(bytes: [Vec<u8>; 2]) -> Self {
         let disk = Self::new(0);
-        {
-            let mut state = disk.state();
-            state.lasting.clone_from(&bytes);
-            state.seen = bytes;
-        }
+        disk.state().contents =
+            bytes.map(|bytes| Content { seen: bytes.clone(), lasting: bytes, ..Content::default() });
         disk
     }
 
@@ -156,12 +147,12 @@ enum Kind {
 
 impl State {
     /// Counts an operation and says whether it is done.
-    fn begin(&mut self, life: u32, kind: Kind, at: u64, length: usize) -> io::Result<()> {
+    fn begin(&mut self, (life, which): (u32, usize), kind: Kind, at: u64, length: usize) -> io::Result<()> {
         if life != self.life || self.crashed {
             return Err(io::Error::other("the process is no more"));
         }
         self.operations += 1;
-        (kind, at, length).hash(&mut self.trace);
+        (which, kind, at, length).hash(&mut self.trace);
         match self.planned {
             Some((0, fault)) => {
                 self.planned = None;
@@ -173,7 +164,7 @@ impl State {
                         return Ok(());
                     }
                     Fault::WritesFail(count) => self.failing_writes = count,
-                    Fault::Full => self.room = self.seen.len(),
+                    Fault::Full => self.room = self.contents.each_ref().map(|content| content.seen.len()),
                     Fault::ReadFails => self.failing_reads = 1,
                 }
             }
@@ -191,7 +182,22 @@ impl State {
         }
         Ok(())
     }
+}
 
+/// What is in one file.
+#[derive(Debug, Default)]
+struct Content {
+    /// What the process sees.
+    seen: Vec<u8>,
+    /// What a crash leaves at least.
+    lasting: Vec<u8>,
+    /// What a crash may leave as well: of each sector the versions written since, oldest first.
+    on_the_way: BTreeMap<usize, Vec<[u8; SECTOR]>>,
+    /// Lengths that the file was given since.
+    lengths: Vec<usize>,
+}
+
+impl Content {
     fn put(&mut self, at: usize, data: &[u8]) {
         let end = at + data.len();
         if self.seen.len() < end {
@@ -206,7 +212,6 @@ impl State {
     }
 
     fn resize(&mut self, length: usize) {
-        self.growths += u64::from(length > self.seen.len());
         self.seen.resize(length, 0);
         self.lengths.push(length);
     }
@@ -227,12 +232,12 @@ impl State {
     }
 
     /// Some of what is on the way lasts, the rest does not.
-    fn some_lasts(&mut self) {
+    fn some_lasts(&mut self, random: &mut fastrand::Rng) {
         // Moods differ: nearly everything, nearly nothing, anything.
-        let odds = [0.02, 0.5, 0.98][self.random.usize(..3)];
+        let odds = [0.02, 0.5, 0.98][random.usize(..3)];
         for (sector, versions) in std::mem::take(&mut self.on_the_way) {
-            if self.random.f64() < odds {
-                let version = versions[self.random.usize(..versions.len())];
+            if random.f64() < odds {
+                let version = versions[random.usize(..versions.len())];
                 let at = sector * SECTOR;
                 // A sector behind the end lasts only if the length does.
                 if let Some(there) = self.lasting.get_mut(at..) {
@@ -243,12 +248,12 @@ impl State {
         }
     }
 
-    fn lose(&mut self) {
+    fn lose(&mut self, random: &mut fastrand::Rng) {
         let lengths = std::mem::take(&mut self.lengths);
-        if let Some(length) = self.random.choice(lengths.iter()).copied().filter(|_| self.random.bool()) {
+        if let Some(length) = random.choice(lengths.iter()).copied().filter(|_| random.bool()) {
             self.lasting.resize(length, 0);
         }
-        self.some_lasts();
+        self.some_lasts(random);
         self.seen.clone_from(&self.lasting);
     }
 
@@ -283,45 +288,48 @@ const ENOSPC: i32 = 28;
 pub struct File {
     disk: Disk,
     life: u32,
+    which: usize,
 }
 
 impl StorageBackend for File {
     fn len(&self) -> io::Result<u64> {
         let mut state = self.disk.state();
-        state.begin(self.life, Kind::Length, 0, 0)?;
-        Ok(state.seen.len() as u64)
+        state.begin((self.life, self.which), Kind::Length, 0, 0)?;
+        Ok(state.contents[self.which].seen.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.begin(self.life, Kind::Read, offset, out.len())?;
+        state.begin((self.life, self.which), Kind::Read, offset, out.len())?;
         let from = offset as usize;
-        let found = state.seen.get(from..from + out.len());
+        let found = state.contents[self.which].seen.get(from..from + out.len());
         out.copy_from_slice(found.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.begin(self.life, Kind::Resize, len, 0)?;
-        if len as usize > state.room {
+        state.begin((self.life, self.which), Kind::Resize, len, 0)?;
+        if len as usize > state.room[self.which] {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        state.resize(len as usize);
+        state.growths += u64::from(len as usize > state.contents[self.which].seen.len());
+        state.contents[self.which].resize(len as usize);
         if state.crashed { Err(io::Error::other("crashed")) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        match state.begin(self.life, Kind::Sync, 0, 0) {
+        match state.begin((self.life, self.which), Kind::Sync, 0, 0) {
             Ok(()) if state.crashed => Err(io::Error::other("crashed")),
             Ok(()) => {
-                state.all_lasts();
+                state.contents[self.which].all_lasts();
                 Ok(())
             }
             Err(error) => {
                 if !state.crashed && self.life == state.life {
-                    state.some_lasts();
+                    let State { random, contents, .. } = &mut *state;
+                    contents[self.which].some_lasts(random);
                 }
                 Err(error)
             }
@@ -330,12 +338,11 @@ impl StorageBackend for File {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        let began = state.begin(self.life, Kind::Write, offset, data.len());
+        let began = state.begin((self.life, self.which), Kind::Write, offset, data.len());
         if self.life != state.life || (began.is_err() && state.crashed) {
             return began;
         }
-        data.hash(&mut state.trace);
-        let full = offset as usize + data.len() > state.room;
+        let full = offset as usize + data.len() > state.room[self.which];
         let written = match &began {
             Ok(()) if !full && !state.crashed => data.len(),
             // A write that fails may have been done in part, by whole sectors.
@@ -344,8 +351,8 @@ impl StorageBackend for File {
                 (end / SECTOR * SECTOR).saturating_sub(offset as usize)
             }
         };
-        let room = state.room.saturating_sub(offset as usize);
-        state.put(offset as usize, &data[..written.min(room)]);
+        let room = state.room[self.which].saturating_sub(offset as usize);
+        state.contents[self.which].put(offset as usize, &data[..written.min(room)]);
         began?;
         match (full, state.crashed) {
             (true, _) => Err(io::Error::from_raw_os_error(ENOSPC)),

@@ -53,8 +53,8 @@ fn options(check_bytes_max: u64) -> Options {
     }
 }
 
-fn file(seed: u64) -> &'static (Model, Vec<u8>) {
-    static MADE: [OnceLock<(Model, Vec<u8>)>; FILES] = [const { OnceLock::new() }; FILES];
+fn file(seed: u64) -> &'static (Model, [Vec<u8>; 2]) {
+    static MADE: [OnceLock<(Model, [Vec<u8>; 2])>; FILES] = [const { OnceLock::new() }; FILES];
     let index = seed as usize % FILES;
     MADE[index].get_or_init(|| life::closed_file(index as u64, &options(0)))
 }
@@ -101,9 +101,10 @@ fn flip(seed: u64, check_bytes_max: u64) -> (&'static Model, Option<Model>, Coun
     let (model, bytes) = file(seed);
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bytes = bytes.clone();
-    let reach = if random.u32(..3) == 0 { HEAD_BYTES } else { bytes.len() };
+    // The journal of a closed file is empty.
+    let reach = if random.u32(..3) == 0 { HEAD_BYTES } else { bytes[0].len() };
     for _ in 0..random.u32(1..4) {
-        bytes[random.usize(..reach)] ^= 1 << random.u32(..8);
+        bytes[0][random.usize(..reach)] ^= 1 << random.u32(..8);
     }
     let mut counts = Counts::default();
     let store = match life::open(&Disk::of(bytes), &options(check_bytes_max)) {

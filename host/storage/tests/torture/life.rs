@@ -108,6 +108,9 @@ pub fn options(random: &mut fastrand::Rng) -> Options {
     Options {
         // A small cache writes pages before their commit.
         cache_bytes: [64 << 10, 512 << 10, 16 << 20][random.usize(..3)],
+        // A small journal makes many checkpoints, and has no room for some groups.
+        journal_bytes: [0, 32 << 10, 512 << 10, 64 << 20][random.usize(..4)],
+        checkpoint_ms: u64::MAX,
         check_bytes_max: if random.bool() { u64::MAX } else { 0 },
         sweep_interval_ms: u64::MAX,
         reopen_after_ms: u64::MAX,
@@ -116,7 +119,8 @@ pub fn options(random: &mut fastrand::Rng) -> Options {
 }
 
 pub fn open(disk: &Disk, options: &Options) -> Result<Arc<Backend>, Error> {
-    Backend::open_on(disk.open(), "torture", options, TestClock::at(NOW), Metrics::default())
+    let [file, journal] = disk.open();
+    Backend::open_on(file, journal, "torture", options, TestClock::at(NOW), Metrics::default())
 }
 
 struct Run {
@@ -477,8 +481,8 @@ pub async fn read(store: &dyn Store, consistency: Consistency) -> Result<Model, 
     Ok(found)
 }
 
-/// A workload on a disk that does nothing wrong: what is stored, and the bytes of the file, closed.
-pub fn closed_file(seed: u64, options: &Options) -> (Model, Vec<u8>) {
+/// A workload on a disk that does nothing wrong: what is stored, and the bytes of file and journal, closed.
+pub fn closed_file(seed: u64, options: &Options) -> (Model, [Vec<u8>; 2]) {
     let mut run = Run {
         random: fastrand::Rng::with_seed(seed),
         disk: Disk::new(seed),

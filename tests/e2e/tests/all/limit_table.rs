@@ -37,6 +37,9 @@ use uuid::Uuid;
 const CASES_AT_ONCE: usize = 4;
 const CHEAP: &str = "[auth]\nhash_memory_kib = 64\nhash_passes = 1\n";
 const BAD: &str = "host/engine/tests/engine/bad.rs";
+const DELIVERING: &str = "host/engine/tests/engine/delivering.rs";
+const LATE: &str = "a_rule_that_is_not_heard_in_time_is_replaced_by_the_built_in_one";
+const TOO_MUCH: &str = "what_is_too_much_for_the_stage_is_told_as_heads_and_nothing_else_is_lost";
 const INSTALLING: &str = "host/engine/tests/engine/installing.rs";
 const SERVICES: &str = "host/engine/src/services.rs";
 
@@ -63,7 +66,7 @@ const CASES: &[(&str, Case)] = &[
     ("gateway.hooks_per_s", Here(|| hooks().boxed_local())),
     (
         "gateway.outbox_bytes_max",
-        There("host/core/src/outbox.rs", "frames_come_out_in_order_and_an_overflow_closes"),
+        There("host/core/src/outbox/tests.rs", "frames_come_out_in_order_and_an_overflow_closes"),
     ),
     (
         "gateway.ping_interval_ms",
@@ -81,6 +84,10 @@ const CASES: &[(&str, Case)] = &[
     ),
     ("gateway.upload_timeout_ms", Here(|| upload_timeout().boxed_local())),
     ("limits.body_bytes_max", Here(|| body_bytes().boxed_local())),
+    ("limits.deliver_ms", There("host/core/tests/deliver/waiting.rs", LATE)),
+    ("limits.delivering_max", There("host/core/tests/deliver/waiting.rs", TOO_MUCH)),
+    ("limits.follow_above", Here(|| follow_above().boxed_local())),
+    ("limits.follows_max", Here(|| follows().boxed_local())),
     (
         "limits.held_max",
         There("tests/e2e/tests/all/held.rs", "holds_have_a_limit_and_nothing_but_a_message_is_held"),
@@ -105,6 +112,7 @@ const CASES: &[(&str, Case)] = &[
     ("plugins.component_mib_max", Here(|| component_mib().boxed_local())),
     ("plugins.config_kib_max", Here(|| config_kib().boxed_local())),
     ("plugins.core_modules_max", There("host/engine/src/component.rs", "sizes_are_limited")),
+    ("plugins.deliver_cpu_ms", There(DELIVERING, "both_hooks_share_one_budget_beyond_which_nobody_is_asked")),
     ("plugins.init_cpu_ms", There(INSTALLING, "an_init_that_fails_is_told_with_the_plugins_own_words")),
     ("plugins.log_line_bytes_max", There(BAD, FLOOD)),
     ("plugins.log_lines_kept", There(SERVICES, "the_ring_keeps_the_newest_lines_and_their_numbers")),
@@ -431,6 +439,36 @@ async fn receipts() -> Result<String> {
     assert_eq!((&receipt["conversation"], &receipt["user"]), (&json!(at), &json!(ben.id)));
     ensure!(ada.kept("receipt").is_empty(), "{:?}", ada.kept("receipt"));
     Ok("no receipts are pushed".to_owned())
+}
+
+async fn follow_above() -> Result<String> {
+    let server = with("limits.follow_above", 3).await?;
+    let (_, mut ada) = server.join("ada").await?;
+    let (ben, mut follower) = server.join("ben").await?;
+    let (cleo, mut other) = server.join("cleo").await?;
+    let fourth = people(&server, 1).await?[0];
+    let at = ada.group("At the limit", &[ben.id, cleo.id]).await?;
+    let over = ada.group("One above", &[ben.id, cleo.id, fourth]).await?;
+    follower.request("follow", json!({"conversation": over})).await?;
+    // What is above comes first, so that it would have come before the other.
+    for place in [over, at] {
+        ada.send(place, "hello").await?;
+    }
+    assert_eq!(follower.push("message").await?["conversation"], json!(over));
+    assert_eq!(other.push("message").await?["conversation"], json!(at));
+    assert_eq!(other.push("heads").await?[0]["conversation"], json!(over));
+    Ok("pushed to who follows, `heads` to the others".to_owned())
+}
+
+async fn follows() -> Result<String> {
+    let server = with("limits.follows_max", 2).await?;
+    let (_, mut ada) = server.join("ada").await?;
+    for title in ["One", "Two"] {
+        let place = ada.group(title, &[]).await?;
+        ada.request("follow", json!({"conversation": place})).await?;
+    }
+    let over = ada.group("Three", &[]).await?;
+    Ok(code(&ada.refused("follow", json!({"conversation": over})).await?.code))
 }
 
 async fn requests() -> Result<String> {

@@ -7,6 +7,8 @@ mod accounts;
 mod authorisation;
 mod bad_input;
 mod conversations;
+mod follow;
+mod full_disk;
 mod held;
 mod history;
 mod life;
@@ -20,6 +22,7 @@ mod proxies;
 mod resume;
 mod revisions;
 mod sockets;
+mod subjects;
 mod tls;
 mod transports;
 

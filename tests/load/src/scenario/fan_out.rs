@@ -1,4 +1,4 @@
-//! One group, one who speaks, and everyone else connected: in bursts and at a pace.
+//! One group, one who speaks, and everyone else connected and following: in bursts and at a pace.
 //!
 //! It owns the comparison of what a copy costs the host with a bare write of the same bytes. Every copy is checked:
 //! each member is pushed every number, in order. Start with [`run`].
@@ -126,6 +126,8 @@ async fn crowd(host: &Host, listeners: usize) -> Result<Crowd> {
     let connected = stream::iter(others).map(|(_, token)| async {
         let listener = Connection::open(host.public, began).await?;
         listener.authenticate(token).await?;
+        // So many are told of it live if they say so.
+        listener.request("follow", json!({"conversation": conversation})).await?;
         anyhow::Ok(listener)
     });
     let listeners = connected.buffer_unordered(AT_ONCE).try_collect().await?;

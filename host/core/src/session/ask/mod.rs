@@ -9,12 +9,14 @@ use super::{change::check_title, listing, resume, send::check_client_id};
 use crate::{
     host::Host,
     outbox::Reply,
+    review,
     sequencer::{self, Ask, Opening, Wanted, Wish, newcomer, unknown_user},
     view::{self, Place},
 };
 use godwit_domain::{
     conversation::{History, Kind, Meta, Role, created_id},
-    id::{Rev, Seq, SessionId, UserId},
+    filter::Wording,
+    id::{ConversationId, Rev, Seq, SessionId, UserId},
     user::User,
 };
 use godwit_protocol::{
@@ -86,6 +88,9 @@ impl Asker {
             | Request::Send(_)
             | Request::Received(_)
             | Request::Read(_)
+            | Request::Follow(_)
+            | Request::Unfollow(_)
+            | Request::Active(_)
             | Request::Edit(_)
             | Request::React(_)
             | Request::Remove(_)
@@ -124,12 +129,14 @@ impl Asker {
             let text = format!("{} members, the limit is {}", others.len() + 1, limits.members_max);
             return Err(Error::invalid("members", text));
         }
+        let conversation = created_id(self.user.id, create.client_id);
+        self.review_title(conversation, &create.title).await?;
         let now = self.host.parts.clock.now();
         let member = |user, role| newcomer(user, role, Seq::ZERO, Rev::ZERO, now);
         let mut members = vec![member(self.user.id, Role::Owner)];
         members.extend(others.into_iter().map(|user| member(user, Role::Member)));
         let meta = Meta {
-            id: created_id(self.user.id, create.client_id),
+            id: conversation,
             kind: Kind::Group,
             title: Some(create.title),
             avatar: None,
@@ -140,6 +147,22 @@ impl Asker {
         };
         let opening = Opening { meta, members, users: Vec::new() };
         self.open(id, opening).await
+    }
+
+    /// Has the title of a conversation judged that is to be made, unless it was made before: a repeat gets what there is.
+    async fn review_title(&self, conversation: ConversationId, title: &str) -> Result<(), Error> {
+        let chain = self.host.parts.filters.pin();
+        if !chain.reviews() {
+            return Ok(());
+        }
+        match self.host.sequencer.view(conversation, self.user.id).await {
+            Err(error) if error.code == Code::NotFound => {}
+            made => return made.map(drop),
+        }
+        let now = self.host.parts.clock.now();
+        let activity = self.host.people.get(self.user.id).lately(now, None);
+        let scene = review::nowhere(self.user.clone(), activity, now);
+        review::review(&*chain, &scene, Wording::Title(title)).await
     }
 
     async fn open(&self, id: u64, opening: Opening) -> Result<Vec<u8>, Error> {
@@ -162,10 +185,8 @@ impl Asker {
         match known.await {
             Ok(users) => {
                 let what = Wanted::Members(Wish::Invite(users));
-                self.host
-                    .sequencer
-                    .change(Ask { conversation, by: self.user.id, client_id, what, reply })
-                    .await;
+                let ask = Ask { conversation, by: self.user.id, client_id, what, refusal: None, reply };
+                self.host.sequencer.change(ask).await;
             }
             Err(error) => {
                 self.host.parts.metrics.refused(error.code);

@@ -2,7 +2,7 @@
 
 use super::{super::change::check_emoji, Asker};
 use crate::{
-    registry::{Push, Router},
+    registry::{Push, Reach, Router},
     sequencer::{Receipts, Standing, Visible},
 };
 use futures_util::future::try_join_all;
@@ -138,12 +138,17 @@ impl Asker {
         if !view.visible.message(asked.seq) {
             return Err(no_message(asked.seq));
         }
-        // Who left sees no reactions of later, and which those are is not kept.
-        if view.standing == Standing::Left {
-            return Err(Error::new(Code::NotMember, "you are no longer in this conversation"));
-        }
         let tables = &self.host.parts.conversations;
-        let found = tables.reactions(asked.conversation, asked.seq, asked.emoji.as_deref()).await?;
+        let mut found = tables.reactions(asked.conversation, asked.seq, asked.emoji.as_deref()).await?;
+        if view.standing == Standing::Left {
+            // Read after them: a message that was not revised since its reader left has no reaction of later.
+            let read = tables.messages(asked.conversation, asked.seq..=asked.seq, false, usize::MAX).await?;
+            let message = read.into_iter().next().and_then(|message| view.visible.shown(message));
+            let message = message.ok_or_else(|| no_message(asked.seq))?;
+            if message.revised.is_none_or(|revised| revised.reactions.is_empty()) {
+                found.clear();
+            }
+        }
         let mut reactions: Vec<Reacting> = Vec::new();
         for (emoji, user) in found {
             match reactions.last_mut() {
@@ -199,6 +204,7 @@ impl Asker {
         let hidden = self.host.parts.conversations.hide(self.user.id, conversation, seq, stamp.at()).await?;
         self.host.parts.registry.route(Push {
             audience: &[self.user.id],
+            reach: Reach::Sessions,
             frame: encode::push("hidden", &object::Hidden { conversation, seq, hidden }).into(),
             own: None,
             except: Some(self.session),

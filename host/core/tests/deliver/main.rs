@@ -1,0 +1,9 @@
+//! The deliver stage of a real host on a real store: rules that name audiences, are slow, fail, and put off.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod house;
+mod large;
+mod later;
+mod rules;
+mod waiting;

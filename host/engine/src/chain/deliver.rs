@@ -1,0 +1,75 @@
+//! After the number: who is told of a message, and with what attention.
+//!
+//! It owns how the answers of several plugins become one, and the budget that they share. Nothing here is about who
+//! may read a message, so whatever fails leaves the host's own rule in place.
+
+use super::{Pass, Seat, Snapshot};
+use crate::{answer::Answer, bindings::Told, hooks::Question, manifest::MEMBER_LIST};
+use godwit_domain::{
+    filter::{Attention, Audience, Facts, RECIPIENTS_MAX, Recipient, Scene, Spent},
+    message::Message,
+};
+
+/// Whether a plugin was granted the list of members.
+pub(super) fn may_see_members(seat: &Seat) -> bool {
+    seat.release().grants.iter().any(|grant| grant == MEMBER_LIST)
+}
+
+/// The audience that the first plugin names. One that fails ends the search: who comes after it was not meant to decide
+/// in its place.
+pub(super) async fn choose(
+    snapshot: &Snapshot,
+    scene: &Scene,
+    message: &Message,
+    facts: &Facts,
+    spent: &mut Spent,
+) -> Option<Audience> {
+    let mut pass = pass(snapshot, scene, message, *spent);
+    let mut named = None;
+    for place in &snapshot.fan_out {
+        let members = may_see_members(snapshot.seat(*place));
+        match snapshot.ask(*place, Question::Choose { message, facts, members }, &mut pass).await {
+            Ok(Answer::Audience(audience)) => {
+                named = Some(audience);
+                break;
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    spent.cpu_ms = snapshot.deliver_cpu_ms.saturating_sub(pass.cpu_ms);
+    named
+}
+
+/// The quietest attention that any plugin has for each recipient.
+pub(super) async fn decide(
+    snapshot: &Snapshot,
+    scene: &Scene,
+    message: &Message,
+    recipients: &[Recipient],
+    spent: &mut Spent,
+) -> Vec<Attention> {
+    let mut pass = pass(snapshot, scene, message, *spent);
+    let mut quietest = vec![Attention::Normal; recipients.len()];
+    for place in &snapshot.delivery {
+        for (recipients, quietest) in
+            recipients.chunks(RECIPIENTS_MAX).zip(quietest.chunks_mut(RECIPIENTS_MAX))
+        {
+            let question = Question::Decide { message, recipients, now: scene.now };
+            if let Ok(Answer::Attention(answers)) = snapshot.ask(*place, question, &mut pass).await {
+                for (quietest, answer) in quietest.iter_mut().zip(answers) {
+                    *quietest = (*quietest).max(answer);
+                }
+            }
+        }
+    }
+    spent.cpu_ms = snapshot.deliver_cpu_ms.saturating_sub(pass.cpu_ms);
+    quietest
+}
+
+/// A pass after the number. Its calls take the turn of their conversation: whoever sends there, its messages are
+/// delivered one by one, and a user who writes in many places waits for none of them.
+fn pass<'a>(snapshot: &Snapshot, scene: &'a Scene, message: &Message, spent: Spent) -> Pass<'a> {
+    let cpu_ms = snapshot.deliver_cpu_ms.saturating_sub(spent.cpu_ms);
+    Pass { told: Told::new(scene), whose: message.conversation.0, cpu_ms, steps: Vec::new() }
+}

@@ -1,0 +1,78 @@
+//! The tests of a manifest, run in a throw-away instance before its version goes live.
+//!
+//! It owns where they take place and what counts as met; it refuses to know what follows from a test that fails.
+
+use crate::{
+    answer::Answer,
+    bindings::Told,
+    instance::Instance,
+    manifest::{Asked, Expect, Test},
+};
+use godwit_domain::{
+    conversation::{Kind, Role},
+    filter::{Activity, Place, Scene, Wording},
+    id::{ConversationId, UserId},
+    time::Ms,
+    user::User,
+};
+use std::sync::Arc;
+
+/// Runs one test within `cpu_ms`.
+///
+/// # Errors
+/// What came instead of what it wants to see.
+pub(crate) async fn run(
+    instance: &mut Instance,
+    test: &Test,
+    now: Ms,
+    mut cpu_ms: u32,
+) -> Result<(), String> {
+    let mut scene = scene(test.now().unwrap_or(now));
+    let asked = test.asked(&scene);
+    if let Asked::Wording(Wording::UserName(_) | Wording::DisplayName(_) | Wording::FileName(_)) = asked {
+        (scene.conversation, scene.sender_role) = (None, None);
+        scene.activity.member_since = None;
+    }
+    let answer = instance.ask(&Told::new(&scene), asked.question(), &mut cpu_ms).await;
+    let answer = answer.map_err(|failure| format!("{}: {}", failure.how.name(), failure.why))?;
+    let met = match (&test.expect, &answer) {
+        (Expect::Allow, Answer::Allow) => true,
+        (Expect::Reject(expected), Answer::Reject(reason))
+        | (Expect::Hold(expected), Answer::Hold(reason)) => expected.code == reason.code,
+        (Expect::Rewrite(expected), Answer::Rewrite { body, .. }) => expected.body == *body,
+        (Expect::Audience(expected), Answer::Audience(found)) => expected == found,
+        (Expect::Attention(expected), Answer::Attention(found)) => expected == found,
+        _ => false,
+    };
+    match met {
+        true => Ok(()),
+        false => Err(format!("{test} should {:?} and did {answer:?}", test.expect)),
+    }
+}
+
+/// Where the tests take place: somebody in some group.
+fn scene(now: Ms) -> Scene {
+    let sender = User {
+        id: UserId::from_u128(1),
+        name: "tester".to_owned(),
+        display_name: None,
+        bot: false,
+        time_zone: None,
+        joined_at: now,
+    };
+    Scene {
+        now,
+        conversation: Some(Place {
+            id: ConversationId::from_u128(1),
+            kind: Kind::Group,
+            title: None,
+            member_count: 2,
+            encrypted: false,
+            labels: Vec::new(),
+        }),
+        sender: Arc::new(sender),
+        sender_role: Some(Role::Member),
+        activity: Activity { member_since: Some(now), ..Activity::default() },
+        via: None,
+    }
+}
