@@ -158,7 +158,7 @@ impl Host {
             answers: Arc::default(),
         };
         for _ in 0..CONFLICTS_MAX {
-            let desk = AtDesk::new(self, &lane);
+            let desk = AtDesk::with(self, &lane);
             let (reply, effects) = match actor.run(&call, &invocation, desk).await {
                 Outcome::Done(reply, effects) => (reply, effects),
                 Outcome::Refused { text, .. } => return Err(Error::new(Code::Invalid, text)),

@@ -31,7 +31,7 @@ pub struct AtDesk {
 }
 
 impl AtDesk {
-    pub fn new(host: &Arc<Host>, lane: &Arc<Lane>) -> Arc<dyn Desk> {
+    pub fn with(host: &Arc<Host>, lane: &Arc<Lane>) -> Arc<dyn Desk> {
         Arc::new(Self { host: host.clone(), lane: lane.clone() })
     }
 

@@ -528,7 +528,7 @@ impl Ear<'_> {
     ) -> Result<Result<Heard, (How, String)>, waist::Error> {
         let lane = self.lane;
         for _ in 0..CONFLICTS_MAX {
-            let desk = AtDesk::new(self.host, lane);
+            let desk = AtDesk::with(self.host, lane);
             let effects = match self.actor.on_event(call, event, desk).await {
                 Outcome::Done((), effects) => effects,
                 Outcome::Refused { retry: true, text } => return Ok(Err((How::Retry, text))),

@@ -110,7 +110,7 @@ impl Host {
         };
         let call = Call { user: lane.user.clone(), event, at: now, hops: 0, answers: Arc::default() };
         for _ in 0..CONFLICTS_MAX {
-            let desk = AtDesk::new(self, &lane);
+            let desk = AtDesk::with(self, &lane);
             let (response, effects) = match actor.handle(&call, &request, desk).await {
                 Outcome::Done(response, effects) => (response, effects),
                 Outcome::Refused { text, .. } => return Err(failed(&lane, text)),

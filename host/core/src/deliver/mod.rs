@@ -174,6 +174,10 @@ impl Way<'_> {
 
     /// As [`Router::spare`].
     pub fn spare(&self, audience: &[UserId], head: object::Head, pace: Pace) {
+        // It would take a place where there are few.
+        if audience.is_empty() {
+            return;
+        }
         if !self.waits {
             return self.stage.ports.router.spare(audience, head, pace);
         }

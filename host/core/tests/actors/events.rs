@@ -51,6 +51,20 @@ async fn a_bot_answers_where_it_is_a_member_and_learns_what_became_of_it() {
     assert!(ada.history(&without).await.len() == 1);
 }
 
+/// A plugin that was told at once that something may have happened read the conversation as it was known to stand, and
+/// was told no more when storage had said that it did happen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bot_hears_what_turns_out_to_have_been_written() {
+    let house = House::new(Cast::of([echo("echo")])).await;
+    let (mut ada, bot) = (house.join("ada").await, house.bot("echo").await);
+    let room = ada.group(&[&bot]).await;
+    house.store.doubt_next();
+    let payload = json!({ "conversation": room, "client_id": ada.client_id(), "body": "one" });
+    let refused = ada.ask("send", payload).await.unwrap_err();
+    assert_eq!(refused["code"], "unknown_outcome", "{refused}");
+    assert_eq!(ada.said(&room, &bot, 1).await, ["you said one"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bot_hears_everything_in_the_order_in_which_it_happened() {
     let script = Arc::new(Script::new("ear").bot(LOG, |_, _| async { nothing() }));

@@ -11,8 +11,11 @@ use godwit_core::domain::{
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 
+/// What becomes of `bad`, if it fails.
+type Mood = Arc<Mutex<Option<fn() -> Outcome<()>>>>;
+
 /// Fails on `bad` as it is told to, for as long as it is told to.
-fn moody(how: Arc<Mutex<Option<fn() -> Outcome<()>>>>) -> Arc<Script> {
+fn moody(how: Mood) -> Arc<Script> {
     Arc::new(Script::new("moody").bot(&[EventKind::Message], move |event, _| {
         let how = how.clone();
         async move {
@@ -44,7 +47,7 @@ async fn letters(house: &House) -> Vec<Value> {
     serde_json::to_value(page).unwrap()["letters"].as_array().unwrap().clone()
 }
 
-async fn house(how: fn() -> Outcome<()>) -> (House, Arc<Script>, Arc<Mutex<Option<fn() -> Outcome<()>>>>) {
+async fn house(how: fn() -> Outcome<()>) -> (House, Arc<Script>, Mood) {
     let mood = Arc::new(Mutex::new(Some(how)));
     let script = moody(mood.clone());
     (House::new(Cast::of([script.clone()])).await, script, mood)

@@ -13,7 +13,7 @@ use godwit_core::{
         notification::Undelivered,
         tables::Work,
         time::{Clock, Ms},
-        waist::{Batch, Consistency, Error, Outcome, Partition, Put, Raise, Row, Scan, Store},
+        waist::{Batch, Consistency, Error, Outcome, Partition, Put, Raise, Row, Scan, Space, Store},
     },
     host::{Host, Parts, Transport},
     limits,
@@ -29,7 +29,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -63,11 +63,17 @@ impl Clock for Hands {
 pub struct Stopping {
     inner: Arc<dyn Store>,
     left: AtomicI64,
+    doubtful: AtomicBool,
 }
 
 impl Stopping {
     pub fn stop_after(&self, writes: i64) {
         self.left.store(writes, Ordering::SeqCst);
+    }
+
+    /// Does not say of the next write to a conversation that it was done.
+    pub fn doubt_next(&self) {
+        self.doubtful.store(true, Ordering::SeqCst);
     }
 
     pub fn has_stopped(&self) -> bool {
@@ -99,10 +105,12 @@ impl Store for Stopping {
     async fn commit(&self, batches: Vec<Batch>) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for batch in batches {
-            outcomes.push(match self.take() {
+            let doubtful = batch.partition.space == Space::Log && self.doubtful.swap(false, Ordering::SeqCst);
+            let outcome = match self.take() {
                 Ok(()) => self.inner.commit(vec![batch]).await.remove(0),
                 Err(error) => Outcome::Refused(error),
-            });
+            };
+            outcomes.push(if doubtful { Outcome::Unknown("doubted by the test".into()) } else { outcome });
         }
         outcomes
     }
@@ -182,7 +190,8 @@ impl House {
 
     async fn open(clock: Arc<Hands>, backend: Arc<redb::Backend>, cast: Arc<Cast>) -> Self {
         let inner: Arc<dyn Store> = backend.clone();
-        let store = Arc::new(Stopping { inner, left: AtomicI64::new(i64::MAX) });
+        let store =
+            Arc::new(Stopping { inner, left: AtomicI64::new(i64::MAX), doubtful: AtomicBool::new(false) });
         let tables = Arc::new(Tables::new(store.clone(), clock.clone()));
         let registry = Arc::<Registry>::default();
         let auth = accounts::Options { hash_memory_kib: 8, hash_passes: 1, ..accounts::Options::default() };
