@@ -180,6 +180,19 @@ export class Client extends Emitter {
     }
   }
 
+  /** The slash commands in a conversation, each with what it takes. */
+  async commands(conversation) {
+    return (await this.request("commands", { conversation })).commands;
+  }
+
+  /**
+   * Gives a slash command; what it answers to you alone, or `null`. A repeat with the same `client_id` gets the same.
+   */
+  async command({ conversation, name, arguments: given = {}, client_id = clientId() }) {
+    const { reply } = await this.request("command", { conversation, client_id, name, arguments: given });
+    return reply ?? null;
+  }
+
   /** The person of exactly that name, or `null`. */
   async findUser(name) {
     const { users } = await this.request("users", { query: name });

@@ -166,6 +166,32 @@ export interface Entry extends Draft {
   error?: { code: string; message: string; field: string | null };
 }
 
+/** A slash command that a plugin serves. */
+export interface Command {
+  plugin: string;
+  /** What is typed after the slash. */
+  name: string;
+  help: string;
+  arguments: CommandArgument[];
+}
+
+/** What a slash command takes. */
+export interface CommandArgument {
+  name: string;
+  type: "text" | "integer" | "number" | "user" | "duration" | "choice";
+  required: boolean;
+  help: string;
+  /** Of a choice. */
+  choices?: string[];
+}
+
+/** What a slash command answers to who gave it, and to nobody else. */
+export interface CommandReply {
+  kind: string;
+  body: string;
+  mentions?: string[];
+}
+
 /** What to send: to a conversation or to a user. */
 export interface Draft {
   conversation?: string;
@@ -314,6 +340,17 @@ export class Client {
   createGroup(group: { title: string; members: string[]; client_id?: string }): Promise<Conversation>;
   invite(conversation: string, users: string[]): Promise<Conversation>;
   members(conversation: string): Promise<Member[]>;
+  /** The slash commands in a conversation, each with what it takes. */
+  commands(conversation: string): Promise<Command[]>;
+  /** Gives a slash command; what it answers to you alone, or `null`. A repeat with the same `client_id` gets the same. */
+  command(command: {
+    conversation: string;
+    /** As it is listed, without the slash. */
+    name: string;
+    /** By name; a user by id, a duration in milliseconds. */
+    arguments?: Record<string, string | number>;
+    client_id?: string;
+  }): Promise<CommandReply | null>;
   moreConversations(): Promise<void>;
   /** The person of exactly that name. */
   findUser(name: string): Promise<User | null>;

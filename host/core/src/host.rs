@@ -3,7 +3,7 @@
 //! Whoever owns a connection opens a [`Session`] and hands it what comes in; what goes out is drained from its outbox.
 
 use crate::{
-    accounts,
+    accounts, actors,
     changes::Changes,
     deliver::{self, Stage, later},
     held, limits,
@@ -77,6 +77,12 @@ pub struct Parts {
     pub notifications: Arc<dyn Notifications>,
     /// The rows of accounts.
     pub account_tables: Arc<dyn tables::Accounts>,
+    /// The plugins that serve hooks of actors.
+    pub actors: Arc<dyn godwit_domain::actor::Actors>,
+    /// What they work with.
+    pub work: Arc<dyn tables::Work>,
+    /// What is counted of that.
+    pub actor_metrics: actors::Metrics,
     /// The rows of plugins.
     pub plugin_tables: Arc<dyn tables::Plugins>,
     /// Who may come in.
@@ -104,6 +110,7 @@ pub struct Host {
     stage: Arc<Stage>,
     pub(crate) cards: Arc<Cards>,
     pub(crate) people: People,
+    pub(crate) crew: Arc<actors::Crew>,
     hello: object::Hello,
     /// The same as a push, encoded once.
     hello_frame: Bytes,
@@ -140,6 +147,8 @@ impl Host {
     /// Puts the parts together and starts the shards; needs a tokio runtime.
     pub fn start(parts: Parts) -> Arc<Self> {
         let cards = Arc::<Cards>::default();
+        let (work, clock, counted) = (parts.work.clone(), parts.clock.clone(), parts.actor_metrics.clone());
+        let crew = actors::Crew::new(parts.actors.clone(), work, clock, counted);
         let (later, commands) = later::channel();
         let stage = Stage::new(deliver::Ports {
             router: parts.registry.clone(),
@@ -162,16 +171,19 @@ impl Host {
             changes: parts.changes.clone(),
             metrics: parts.metrics.clone(),
             limits: parts.limits.clone(),
+            watch: crew.watch.clone(),
         };
         let sequencer = sequencer::Handle::start(&ports, parts.shard_tasks);
         let hello = hello(&parts);
         let hello_frame = encode::push("hello", &hello).into();
         let (people, draining) = (People::default(), AtomicBool::new(false));
         let (deferrals, metrics) = (parts.deferrals.clone(), parts.metrics.clone());
-        let host = Arc::new(Self { parts, sequencer, stage, cards, people, hello, hello_frame, draining });
+        let host =
+            Arc::new(Self { parts, sequencer, stage, cards, people, crew, hello, hello_frame, draining });
         tokio::spawn(later::run(Arc::downgrade(&host), commands, deferrals, metrics));
         tokio::spawn(tell_in_time(Arc::downgrade(&host)));
         tokio::spawn(held::tend_in_time(Arc::downgrade(&host)));
+        tokio::spawn(actors::tend(Arc::downgrade(&host)));
         host
     }
 
@@ -244,6 +256,7 @@ impl Host {
         self.until_empty(within).await;
         registry.each(|entry| entry.outbox.close(Close::Draining));
         self.until_empty(CLOSE_WAIT).await;
+        self.crew.close().await;
         self.settle().await;
         tracing::info!(left = registry.len(), "drained");
     }

@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
 };
+use tokio::sync::oneshot;
 
 /// What waits to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -329,7 +330,7 @@ impl Outbox {
         }
         state.in_flight.push(id);
         drop(state);
-        Ok(Reply { outbox: self.clone(), id, answered: false })
+        Ok(Reply { to: Some(To::Session(self.clone())), id })
     }
 
     /// How many requests wait for their reply.
@@ -443,57 +444,78 @@ impl Drain {
 
 /// The duty to answer one request. Dropped without an answer it says `internal`, so that no request is left open.
 pub struct Reply {
-    outbox: Outbox,
+    /// Until it is answered.
+    to: Option<To>,
     id: u64,
-    answered: bool,
+}
+
+/// What a request that the host made by itself was answered: the payload, or why not.
+pub type Caught = oneshot::Receiver<Result<Vec<u8>, Error>>;
+
+enum To {
+    Session(Outbox),
+    Host(oneshot::Sender<Result<Vec<u8>, Error>>),
 }
 
 impl Reply {
+    /// The reply to a request that the host makes by itself, on behalf of a plugin.
+    pub fn caught() -> (Self, Caught) {
+        let (answer, caught) = oneshot::channel();
+        (Self { to: Some(To::Host(answer)), id: 0 }, caught)
+    }
+
     /// The id of the request.
     pub fn id(&self) -> u64 {
         self.id
     }
 
     /// Answers with a frame that was made for this id.
-    pub fn frame(self, frame: Vec<u8>) {
-        self.send(frame);
+    pub fn frame(mut self, frame: Vec<u8>) {
+        match self.to.take() {
+            Some(To::Session(outbox)) => outbox.answer(self.id, frame.into()),
+            Some(To::Host(answer)) => drop(answer.send(Ok(frame))),
+            None => {}
+        }
     }
 
     /// Answers with what was asked for.
     pub fn ok(self, payload: &impl Serialize) {
-        let bytes = encode::ok(self.id, payload);
-        self.send(bytes);
+        let unwritten = |error| Error::new(Code::Internal, format!("an answer cannot be written: {error}"));
+        self.send(|id| encode::ok(id, payload), || serde_json::to_vec(payload).map_err(unwritten));
     }
 
     /// Answers that it was done.
     pub fn done(self) {
-        let bytes = encode::done(self.id);
-        self.send(bytes);
+        self.send(encode::done, || Ok(b"{}".to_vec()));
     }
 
     /// Answers why it was not done.
     pub fn error(self, error: &Error) {
-        let bytes = encode::error(self.id, error);
-        self.send(bytes);
+        self.send(|id| encode::error(id, error), || Err(error.clone()));
     }
 
     /// Answers `connect`: see [`Outbox::open_gate`].
     pub fn connected(mut self, payload: &impl Serialize, covered: &HashMap<ConversationId, Seq>) {
-        self.answered = true;
-        self.outbox.open_gate(self.id, encode::ok(self.id, payload), covered);
+        if let Some(To::Session(outbox)) = self.to.take() {
+            outbox.open_gate(self.id, encode::ok(self.id, payload), covered);
+        }
     }
 
-    fn send(mut self, bytes: Vec<u8>) {
-        self.answered = true;
-        self.outbox.answer(self.id, bytes.into());
+    fn send(mut self, frame: impl FnOnce(u64) -> Vec<u8>, payload: impl FnOnce() -> Result<Vec<u8>, Error>) {
+        match self.to.take() {
+            Some(To::Session(outbox)) => outbox.answer(self.id, frame(self.id).into()),
+            // Who asked may have given up.
+            Some(To::Host(answer)) => drop(answer.send(payload())),
+            None => {}
+        }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if !self.answered {
+        if let Some(To::Session(outbox)) = self.to.take() {
             let error = Error::new(Code::Internal, "the request was not finished");
-            self.outbox.answer(self.id, encode::error(self.id, &error).into());
+            outbox.answer(self.id, encode::error(self.id, &error).into());
         }
     }
 }

@@ -142,6 +142,11 @@ impl Bucket {
         self.spent += 1000;
         Ok(())
     }
+
+    /// Whether nothing would be lost by forgetting it.
+    pub fn is_full(&self, now: Ms, per_s: u32) -> bool {
+        now.since(self.at).saturating_mul(u64::from(per_s)) >= self.spent
+    }
 }
 
 #[derive(Default)]

@@ -6,6 +6,8 @@
 //!
 //! The engine implements [`Actors`] and [`Actor`]; `core` implements [`Desk`], through which a running call reads what
 //! is committed, with the rights of the plugin's own user.
+//!
+//! This file is long because an event, what it asks and what it wants are read together.
 
 use crate::{
     conversation::{Member, Role},
@@ -254,7 +256,8 @@ pub enum Target {
 }
 
 /// One effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Act {
     /// A message. Its reference is made by [`reference`].
     Send(Target, Content),
@@ -555,6 +558,12 @@ pub trait Actor: Send + Sync {
     /// What its bot wants to hear.
     fn events(&self) -> &[EventKind];
 
+    /// Whether it is installed for that conversation; where it is not it hears nothing and serves no commands.
+    fn serves(&self, place: &Place) -> bool {
+        let _ = place;
+        true
+    }
+
     /// Whether the operator granted a capability.
     fn may(&self, capability: &str) -> bool;
 
@@ -595,4 +604,16 @@ pub trait Actors: Send + Sync + 'static {
 
     /// Has `wake` called after each change of what [`Self::all`] returns or of what one says of being suspended.
     fn on_change(&self, wake: Box<dyn Fn() + Send + Sync>);
+}
+
+/// No actors at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+impl Actors for Nobody {
+    fn all(&self) -> Vec<Arc<dyn Actor>> {
+        Vec::new()
+    }
+
+    fn on_change(&self, _: Box<dyn Fn() + Send + Sync>) {}
 }

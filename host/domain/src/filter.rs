@@ -362,7 +362,7 @@ pub trait Chain: Send + Sync {
     /// Which set this is.
     fn generation(&self) -> Generation;
 
-    /// Whether no plugin normalises or moderates: then `judge` is not called and costs nothing.
+    /// Whether no plugin serves any hook: then nothing else here is called, and costs nothing.
     fn is_empty(&self) -> bool;
 
     /// Whether any plugin moderates: where none does, `review` is not called and costs nothing.

@@ -24,17 +24,6 @@ pub trait Kv: Send + Sync + 'static {
     async fn kv_all(&self, plugin: &str) -> Result<Vec<KvRow>, Error>;
 }
 
-/// Plugins that keep no rows: for tests, and for hosts that commit no effects.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoRows;
-
-#[async_trait]
-impl Kv for NoRows {
-    async fn kv_all(&self, _: &str) -> Result<Vec<KvRow>, Error> {
-        Ok(Vec::new())
-    }
-}
-
 /// What operators entrust to plugins. Nothing here is ever logged, listed with its value or kept in a configuration.
 #[async_trait]
 pub trait Secrets: Send + Sync + 'static {

@@ -27,3 +27,4 @@ pub mod tables;
 pub mod kept;
 pub mod filter;
 pub mod plugin;
+pub mod actor;

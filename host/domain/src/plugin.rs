@@ -5,8 +5,8 @@ mod status;
 
 pub use policy::{Candidate, OnFailure, OnOpen, Policy, Quarantine, Reverted, Scope, Trial};
 pub use status::{
-    CandidateStatus, Capability, Circuit, Comparison, Delta, Diff, Difference, Health, HookStatus, Installed,
-    Pair, Poisoned, State, Status, Upload, Uploaded,
+    AtWork, CandidateStatus, Capability, Circuit, Comparison, Delta, Diff, Difference, Health, HookStatus,
+    Installed, Pair, Poisoned, State, Status, Upload, Uploaded,
 };
 
 use crate::{actor, filter::Hook, id::Generation, time::Ms};

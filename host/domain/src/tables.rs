@@ -2,6 +2,10 @@
 //!
 //! A method that writes returns when the write is durable.
 
+mod work;
+
+pub use work::*;
+
 use crate::{
     conversation::{Head, Listed, Marks, Member, Meta, Rise},
     held::{Held, Rejection, Settled},

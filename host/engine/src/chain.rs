@@ -238,7 +238,9 @@ impl Chain for Snapshot {
     }
 
     fn is_empty(&self) -> bool {
-        self.normalise.is_empty() && self.moderation.is_empty()
+        [&self.normalise, &self.moderation, &self.fan_out, &self.delivery]
+            .iter()
+            .all(|places| places.is_empty())
     }
 
     fn reviews(&self) -> bool {
@@ -290,12 +292,12 @@ impl Chain for Snapshot {
         }
     }
 
-    fn serves(&self, hook: Hook, _place: &Place) -> bool {
-        !self.serving(hook).is_empty()
+    fn serves(&self, hook: Hook, place: &Place) -> bool {
+        self.serving(hook).iter().any(|seat| self.seat(*seat).route(Some(place)).is_some())
     }
 
-    fn wants_members(&self, _place: &Place) -> bool {
-        self.fan_out.iter().any(|place| deliver::may_see_members(self.seat(*place)))
+    fn wants_members(&self, place: &Place) -> bool {
+        self.fan_out.iter().any(|seat| deliver::may_see_members(self.seat(*seat), Some(place)))
     }
 
     async fn choose(

@@ -362,14 +362,19 @@ impl Live {
         seat: Option<Seat>,
     ) -> Result<Generation, Error> {
         after.generation = roster.generation.next();
-        let refused = match self.tables.replace_roster(roster.generation, &after).await {
-            Ok(Written::Yes) => None,
-            Ok(Written::No) => Some(Error::Conflict("another change of the plugins came between".to_owned())),
-            Err(error) => Some(error.into()),
+        let written = match self.tables.replace_roster(roster.generation, &after).await {
+            Ok(written) => written,
+            // It may have been written all the same: then this is what the next start loads, so it serves now as well.
+            Err(error) => match self.tables.roster().await {
+                Ok(stored) if stored == after => Written::Yes,
+                _ => return Err(error.into()),
+            },
         };
-        if let Some(refused) = refused {
-            self.forget_components(&after, roster).await;
-            return Err(refused);
+        // What was not written leaves its components: the stored roster may be one that needs them.
+        if written == Written::No {
+            let problem =
+                "the stored plugins are of another generation than those that serve; start the host again";
+            return Err(Error::Conflict(problem.to_owned()));
         }
         let mut seats =
             seat.into_iter().chain(self.snapshot.load().seats().iter().cloned()).collect::<Vec<_>>();

@@ -12,6 +12,7 @@ mod answer;
 mod assets;
 mod auth;
 mod forwarded;
+mod hooks;
 mod listener;
 mod metrics;
 mod options;

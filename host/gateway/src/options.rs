@@ -40,6 +40,12 @@ pub struct Options {
     /// How long a request may take to send its body, in milliseconds.
     #[schemars(extend("exceeded" = "`timeout`"))]
     pub body_timeout_ms: u64,
+    /// The largest body of a request to a plugin, under `/v1/hooks/`, in bytes.
+    #[schemars(extend("exceeded" = "`too_large`"))]
+    pub hook_body_bytes_max: usize,
+    /// How many requests a second each address may make to each plugin in the long run; 0 turns the limit off.
+    #[schemars(extend("exceeded" = "`rate_limited`"))]
+    pub hooks_per_s: u32,
     /// The largest component that may be installed, in bytes.
     #[schemars(extend("exceeded" = "`too_large`"))]
     pub component_bytes_max: u64,
@@ -95,6 +101,8 @@ impl Default for Options {
             header_bytes_max: 16 << 10,
             header_timeout_ms: 10_000,
             body_timeout_ms: 10_000,
+            hook_body_bytes_max: 256 << 10,
+            hooks_per_s: 20,
             component_bytes_max: 32 << 20,
             upload_timeout_ms: 120_000,
             assets_dir: None,

@@ -4,6 +4,7 @@
 //! POST /v1/auth/{register,login,refresh,logout}   accounts, see `auth`
 //! GET  /v1/ws                                     the socket, see `socket`
 //! POST /v1/rpc   GET /v1/events                   the same without sockets, see `rpc`
+//! ANY  /v1/hooks/{plugin}/{path}                   what plugins answer, see `hooks`
 //! GET  /  /web/…  /sdk/…                          pages and modules, see `assets`
 //! ```
 //!
@@ -12,7 +13,7 @@
 use crate::{
     Gateway,
     answer::{self, Failure, Request, Response},
-    assets, auth, rpc, socket,
+    assets, auth, hooks, rpc, socket,
 };
 use hyper::Method;
 use std::{net::IpAddr, sync::Arc};
@@ -22,6 +23,10 @@ pub(crate) async fn respond(gateway: &Arc<Gateway>, request: Request, address: I
 }
 
 async fn route(gateway: &Arc<Gateway>, request: Request, address: IpAddr) -> Result<Response, Failure> {
+    if let Some((plugin, path)) = hooks::split(request.uri().path()) {
+        let (plugin, path) = (plugin.to_owned(), path.to_owned());
+        return hooks::respond(gateway, request, &plugin, &path, address).await;
+    }
     let post = || answer::only(&request, Method::POST, "POST");
     match request.uri().path() {
         "/v1/auth/register" => {

@@ -17,7 +17,7 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{kept, notification::Undelivered, plugin, tables::Conversations, time::Clock};
+use godwit_domain::{notification::Undelivered, plugin, tables::Conversations, time::Clock};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -118,7 +118,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         args: vec!["compile-component".into()],
     };
     let cache = data.join("compiled");
-    let kept = godwit_engine::Kept { kv: Arc::new(kept::NoRows), secrets: tables.clone() };
+    let kept = godwit_engine::Kept { kv: tables.clone(), secrets: tables.clone() };
     let engine =
         Engine::open(settings.plugins.clone(), tables.clone(), clock.clone(), &cache, compiler, kept).await?;
     engine.metrics().register(&mut registry);
@@ -136,6 +136,8 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
     let accounts = Arc::new(accounts);
     let host_metrics = godwit_core::metrics::Metrics::default();
     host_metrics.register(registry.sub_registry_with_prefix("godwit"));
+    let actor_metrics = godwit_core::actors::Metrics::default();
+    actor_metrics.register(registry.sub_registry_with_prefix("godwit_actor"));
     let host = Host::start(host::Parts {
         limits: settings.limits.clone(),
         transport: host::Transport {
@@ -153,6 +155,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         account_tables: tables.clone(),
         changes: Changes::start(clock.clone(), tables.clone()).await?,
         resume: settings.resume.clone(),
+        actors: engine.clone(),
+        work: tables.clone(),
+        actor_metrics,
         plugin_tables: tables,
         accounts: accounts.clone(),
         registry: sessions,

@@ -124,6 +124,10 @@ requests! {
     Reject(Reject) = "reject";
     /// Other people.
     Users(Users) = "users";
+    /// The slash commands of a conversation.
+    Commands(Commands) = "commands";
+    /// A slash command.
+    Command(Command) = "command";
 }
 
 /// The number of items to answer: the default where none is asked, cut to the maximum, `invalid` below 1.

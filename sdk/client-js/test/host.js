@@ -36,6 +36,8 @@ function refusal(code, message, more = {}) {
 }
 
 class Host {
+  /** What commands were answered, by client id. */
+  answers = new Map();
   #users = new Map();
   #logins = new Map();
   #conversations = new Map();
@@ -275,7 +277,7 @@ class Host {
       if (fault === "drop") this[name](session, request[name], later);
       return fault === "drop" ? fault : { id, error: fault };
     }
-    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "follow", "unfollow", "active"];
+    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "commands", "command", "follow", "unfollow", "active"];
     if (!known.includes(name)) return { id, error: refusal("unknown_request", `no request is called \`${name}\``) };
     try {
       return { id, ok: this[name](session, request[name], later) };
@@ -364,6 +366,21 @@ class Host {
   users(session, { query, ids }) {
     const users = [...this.#users.values()].map(({ user }) => user);
     return { users: users.filter(({ id, name }) => (ids ? ids.includes(id) : name === query)) };
+  }
+
+  /** One command, which says back what it is given; a repeat gets the first answer. */
+  commands(session, { conversation: id }) {
+    this.#find(session, id);
+    const argument = { name: "text", type: "text", required: true, help: "what to say" };
+    return { commands: [{ plugin: "echo", name: "echo", help: "says it again", arguments: [argument] }] };
+  }
+
+  command(session, { conversation: id, client_id, name, arguments: given }) {
+    this.#find(session, id);
+    if (name !== "echo") this.#refuse("not_found", `there is no command \`/${name}\` here`);
+    if (typeof given.text !== "string") this.#refuse("invalid", "`text` is needed");
+    if (!this.answers.has(client_id)) this.answers.set(client_id, given.text && { reply: { kind: "text", body: given.text } });
+    return this.answers.get(client_id) || {};
   }
 
   direct(session, { user }, later) {

@@ -19,4 +19,7 @@ client.start();
 
 const message: Message = await client.send({ to: "b7e2…", body: "hello" });
 const status: "sent" | "delivered" | "read" = client.status(message);
+for (const { name, arguments: takes } of await client.commands(message.conversation)) console.log(name, takes[0]?.type);
+const reply = await client.command({ conversation: message.conversation, name: "remind", arguments: { in: 60_000 } });
+console.log(reply?.body);
 console.log(status, await client.findUser("anna").catch((error: RequestError) => error.retryAfterMs));

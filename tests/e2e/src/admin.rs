@@ -30,6 +30,8 @@ pub struct Install {
     pub manifest: String,
     /// The component.
     pub component: Vec<u8>,
+    /// Capabilities granted.
+    pub grants: Vec<String>,
     /// The configuration; absent where `None`.
     pub config: Option<Value>,
     /// Check only.
@@ -114,7 +116,7 @@ impl Admin {
         let mut form = Form::new()
             .text("manifest", install.manifest)
             .part("component", Part::bytes(install.component).mime_str("application/wasm")?)
-            .part("grant", json(r#"{"capabilities": []}"#.to_owned())?);
+            .part("grant", json(json!({"capabilities": install.grants}).to_string())?);
         if let Some(config) = install.config {
             form = form.part("config", json(config.to_string())?);
         }

@@ -81,7 +81,7 @@ impl Service {
         check_password(password)?;
         let display_name = check_display_name(display_name)?;
         self.admit(name, address)?;
-        let user = self.new_user(name, display_name).await?;
+        let user = self.new_user(name, display_name, false).await?;
         self.review(&user).await?;
         let account = self.new_account(user, Some(password)).await?;
         self.log_in(account).await
@@ -206,8 +206,22 @@ impl Service {
         check_name(name)?;
         password.map_or(Ok(()), check_password)?;
         let display_name = check_display_name(display_name)?;
-        let user = self.new_user(name, display_name).await?;
+        let user = self.new_user(name, display_name, false).await?;
         Ok(self.new_account(user, password).await?.user)
+    }
+
+    /// The user of the plugin of that id, made where there is none.
+    /// `conflict` where somebody else bears the name.
+    pub async fn bot(&self, plugin: &str) -> Result<User, Error> {
+        if let Some(account) = self.tables.account_by_name(plugin).await? {
+            let taken = || {
+                let text = format!("the name {plugin} is taken by a user who is no plugin");
+                Error::new(Code::Conflict, text).field("name")
+            };
+            return if account.user.bot { Ok(account.user) } else { Err(taken()) };
+        }
+        let user = self.new_user(plugin, None, true).await?;
+        Ok(self.new_account(user, None).await?.user)
     }
 
     /// A token for that user, good for `ttl_s` seconds.
@@ -219,6 +233,10 @@ impl Service {
         }
         let account = self.existing(user).await?;
         refuse_disabled(&account)?;
+        if account.user.bot {
+            let text = format!("{} is the user of a plugin, which alone speaks for it", account.user.name);
+            return Err(Error::new(Code::Forbidden, text));
+        }
         let expires_at = self.clock.now().plus(ttl_s * 1000);
         let token = Token { user, kind: Kind::Minted, token_version: account.token_version, expires_at };
         Ok(Minted { access_token: self.key.seal(&token), expires_at })
@@ -227,7 +245,9 @@ impl Service {
     /// Sets the password, and ends all tokens and sockets of the user.
     pub async fn set_password(&self, user: UserId, password: &str) -> Result<(), Error> {
         check_password(password)?;
-        self.existing(user).await?;
+        if self.existing(user).await?.user.bot {
+            return Err(Error::new(Code::Forbidden, "the user of a plugin has no password"));
+        }
         let hash = self.hasher.hash(password).await?;
         self.change(user, |account| account.password_hash = Some(hash.clone())).await
     }
@@ -270,7 +290,7 @@ impl Service {
 
     /// A user of a name that is free so far. Looked up before anything else is done for it: a hash costs more, and the
     /// write settles it in any case.
-    async fn new_user(&self, name: &str, display_name: Option<String>) -> Result<User, Error> {
+    async fn new_user(&self, name: &str, display_name: Option<String>, bot: bool) -> Result<User, Error> {
         if self.tables.account_by_name(name).await?.is_some() {
             return Err(taken(name));
         }
@@ -279,7 +299,7 @@ impl Service {
             id: UserId(new_id(now)?),
             name: name.to_owned(),
             display_name,
-            bot: false,
+            bot,
             time_zone: None,
             joined_at: now,
         })

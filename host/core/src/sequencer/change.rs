@@ -10,7 +10,7 @@ use super::{
     slot::Slot,
     storage,
 };
-use crate::changes::Stamp;
+use crate::{actors::Marked, changes::Stamp};
 use futures_util::{FutureExt, future::join_all};
 use godwit_domain::{
     conversation::{Head, Kind, Role},
@@ -32,10 +32,12 @@ pub struct Tried {
     pub conversation: ConversationId,
     pub change: Change,
     pub outcomes: Outcomes,
-    pub result: Result<Option<(Head, Vec<Revision>)>, waist::Error>,
+    pub result: Outcome,
     /// How many messages those whom it lets in or out had hidden: what they are shown says so.
     pub hidden: HashMap<UserId, u64>,
     pub stamp: Arc<Stamp>,
+    /// Held until actors may hear of it.
+    pub marked: Vec<Marked>,
 }
 
 /// The answer to a change.
@@ -72,9 +74,11 @@ impl Slot {
                         let ports = turn.ports.clone();
                         self.busy = true;
                         let work = async move {
-                            let result = carry_out(&ports, conversation, head, &change, &stamp).await;
+                            let (result, marked) =
+                                carry_out(&ports, conversation, head, &change, &stamp).await;
                             let hidden = hidden(&ports, conversation, &change).await;
-                            let tried = Tried { conversation, change, outcomes, result, hidden, stamp };
+                            let tried =
+                                Tried { conversation, change, outcomes, result, hidden, stamp, marked };
                             Done::Changed(Box::new(tried))
                         };
                         turn.work.push(work.boxed());
@@ -131,12 +135,12 @@ impl Slot {
                 Ok(planned) => planned,
                 Err((error, asks)) => return Done::Unplanned(conversation, asks, error),
             };
-            let result = match change.revisions.is_empty() {
-                true => Ok(Some((head, Vec::new()))),
+            let (result, marked) = match change.revisions.is_empty() {
+                true => (Ok(Some((head, Vec::new()))), Vec::new()),
                 false => carry_out(&ports, conversation, head, &change, &stamp).await,
             };
             let hidden = HashMap::new();
-            Done::Changed(Box::new(Tried { conversation, change, outcomes, result, hidden, stamp }))
+            Done::Changed(Box::new(Tried { conversation, change, outcomes, result, hidden, stamp, marked }))
         };
         turn.work.push(work.boxed());
     }
@@ -180,7 +184,7 @@ impl Slot {
 
     /// A change is durable, or not.
     pub fn changed(&mut self, tried: Tried, ports: &Ports) {
-        let Tried { conversation, change, outcomes, result, hidden, stamp } = tried;
+        let Tried { conversation, change, outcomes, result, hidden, stamp, mut marked } = tried;
         match (result, &mut self.state) {
             (Ok(Some((head, revisions))), Some(state)) => {
                 let before = state.audience.clone();
@@ -212,6 +216,7 @@ impl Slot {
                 tracing::error!(%error, %conversation, "a change was not carried out");
                 // How far it came is found by loading again, which finishes it.
                 self.unsettled.push(stamp.clone());
+                self.unheard.append(&mut marked);
                 let text = "whether this took effect is not known; the same client_id settles it";
                 for (ask, outcome) in outcomes {
                     let unknown = || Error::new(Code::UnknownOutcome, text);
@@ -219,9 +224,11 @@ impl Slot {
                 }
             }
         }
-        drop(stamp);
+        drop((stamp, marked));
     }
 }
+
+type Outcome = Result<Option<(Head, Vec<Revision>)>, waist::Error>;
 
 async fn carry_out(
     ports: &Ports,
@@ -229,9 +236,18 @@ async fn carry_out(
     head: Head,
     change: &Change,
     stamp: &Stamp,
-) -> Result<Option<(Head, Vec<Revision>)>, waist::Error> {
-    stamp.secured().await?;
-    ports.conversations.change(conversation, Some(head), change, stamp.at()).await
+) -> (Outcome, Vec<Marked>) {
+    let ready = async {
+        stamp.secured().await?;
+        ports.watch.mark([conversation]).await
+    };
+    match ready.await {
+        Ok(marked) => {
+            let changed = ports.conversations.change(conversation, Some(head), change, stamp.at());
+            (changed.await, marked)
+        }
+        Err(error) => (Err(error), Vec::new()),
+    }
 }
 
 /// How many messages each of those had hidden whom a change lets in or out, or whose role it changes.

@@ -58,6 +58,21 @@ pub enum Standing {
     Outside,
 }
 
+/// A conversation as the host sees it, and somebody's place in it.
+#[derive(Debug, Clone)]
+pub struct Stand {
+    /// What it is.
+    pub meta: Arc<Meta>,
+    /// Where it stands.
+    pub head: Head,
+    /// How many are in.
+    pub member_count: u32,
+    /// The member, whether in or not any more; `None` for who never was.
+    pub member: Option<Member>,
+    /// What they may read.
+    pub visible: Visible,
+}
+
 /// A conversation as somebody sees it.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -375,6 +390,18 @@ impl State {
             last: self.last.clone().filter(|message| is_in && visible.message(message.seq)),
             visible,
         })
+    }
+
+    /// Where the conversation stands, and that user in it.
+    pub fn stand(&self, user: UserId) -> Stand {
+        let member = self.members.get(&user);
+        Stand {
+            meta: self.meta.clone(),
+            head: self.head,
+            member_count: self.audience.len() as u32,
+            member: member.cloned(),
+            visible: member.map(|member| self.visible(member)).unwrap_or_default(),
+        }
     }
 
     /// The time of the next message: never before that of the last.

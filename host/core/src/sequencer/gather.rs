@@ -110,7 +110,8 @@ pub fn gather(
         client_id: draft.client_id,
         sent_at,
         content: std::mem::replace(&mut draft.content, Content::text(String::new())),
-        via: None,
+        // A plugin's user bears the plugin's id.
+        via: draft.sender.bot.then(|| draft.sender.name.clone()),
         verdict: std::mem::take(&mut draft.verdict),
         revised: None,
     });

@@ -546,7 +546,7 @@ fn ask(state: &State, held: Held, by: Option<Answer<object::Sent>>, turn: &Turn<
                 sender: user.clone(),
                 sender_role,
                 activity: Activity { member_since, ..Activity::default() },
-                via: None,
+                via: user.bot.then(|| user.name.clone()),
             };
             let (judgement, verdict) = chain.judge(&scene, content, None).await;
             Ok(Some((user, judgement, verdict)))

@@ -22,7 +22,7 @@ mod card;
 
 pub use card::{Card, Cards};
 pub use clients::AGE_MS_MAX as CLIENT_ID_AGE_MS_MAX;
-pub use conversation::{Receipts, Standing, View};
+pub use conversation::{Receipts, Stand, Standing, View};
 pub use decide::Wish;
 pub use hold::{UNHEARD, unheard};
 pub use revise::Deed;
@@ -30,6 +30,7 @@ pub use storage::{direct, newcomer, unknown_user};
 pub use visible::Visible;
 
 use crate::{
+    actors::Watch,
     changes::Changes,
     deliver::{self, Stage},
     limits,
@@ -61,6 +62,13 @@ pub const SHARDS: u32 = 1024;
 /// Commands that may wait for one task; beyond it the senders wait.
 const COMMANDS_MAX: usize = 4096;
 
+/// The shard of a conversation.
+pub fn shard_of(conversation: ConversationId) -> u32 {
+    let bytes = conversation.as_bytes();
+    // The last bytes of an id of version 5 are those of a hash.
+    u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) % SHARDS
+}
+
 /// What the sequencer needs.
 #[derive(Clone)]
 pub struct Ports {
@@ -88,6 +96,8 @@ pub struct Ports {
     pub metrics: Metrics,
     /// Limits.
     pub limits: limits::Options,
+    /// Who hears what is written.
+    pub watch: Arc<Watch>,
 }
 
 /// A message that wants a number.
@@ -244,6 +254,11 @@ enum Command {
         user: UserId,
         answer: Answer<View>,
     },
+    Stand {
+        conversation: ConversationId,
+        user: UserId,
+        answer: Answer<Stand>,
+    },
     Members {
         conversation: ConversationId,
         user: UserId,
@@ -294,7 +309,11 @@ impl Command {
     fn changes(&self) -> bool {
         !matches!(
             self,
-            Self::View { .. } | Self::Members { .. } | Self::Receipts { .. } | Self::Settle { .. }
+            Self::View { .. }
+                | Self::Stand { .. }
+                | Self::Members { .. }
+                | Self::Receipts { .. }
+                | Self::Settle { .. }
         )
     }
 
@@ -303,6 +322,7 @@ impl Command {
             Self::Send(draft) | Self::Fresh(draft) => Some(draft.conversation),
             Self::Mark(mark) => Some(mark.conversation),
             Self::View { conversation, .. }
+            | Self::Stand { conversation, .. }
             | Self::Members { conversation, .. }
             | Self::Receipts { conversation, .. }
             | Self::Due { conversation, .. } => Some(*conversation),
@@ -334,10 +354,7 @@ impl Handle {
     }
 
     fn task(&self, conversation: ConversationId) -> &mpsc::Sender<Command> {
-        let bytes = conversation.as_bytes();
-        // The last bytes of an id of version 5 are those of a hash.
-        let shard = u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) % SHARDS;
-        &self.tasks[shard as usize % self.tasks.len()]
+        &self.tasks[shard_of(conversation) as usize % self.tasks.len()]
     }
 
     async fn command(&self, conversation: ConversationId, command: Command) {
@@ -366,6 +383,14 @@ impl Handle {
     /// `not_found`, or that of the store.
     pub async fn view(&self, conversation: ConversationId, user: UserId) -> Result<View, Error> {
         self.ask(conversation, |answer| Command::View { conversation, user, answer }).await
+    }
+
+    /// The conversation as the host sees it, and that user's place in it.
+    ///
+    /// # Errors
+    /// `not_found` where it does not exist, or that of the store.
+    pub async fn stand(&self, conversation: ConversationId, user: UserId) -> Result<Stand, Error> {
+        self.ask(conversation, |answer| Command::Stand { conversation, user, answer }).await
     }
 
     /// Up to `limit` members after `after`, in order of ids, as that user may see them.

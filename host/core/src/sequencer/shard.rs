@@ -210,9 +210,17 @@ impl Shard {
         for append in &appends {
             self.ports.metrics.append_messages.observe(append.messages.len() as f64);
         }
+        let watch = self.ports.watch.clone();
         let work = async move {
-            let outcomes = match stamp.secured().await {
-                Ok(()) => tables.append(appends).await,
+            let ready = async {
+                stamp.secured().await?;
+                watch.mark(batches.iter().map(|batch| batch.conversation)).await
+            };
+            let outcomes = match ready.await {
+                Ok(marked) => {
+                    batches.iter_mut().zip(marked).for_each(|(batch, marked)| batch.marked = Some(marked));
+                    tables.append(appends).await
+                }
                 Err(error) => vec![Appended::Refused(error); appends.len()],
             };
             Done::Appended(batches.into_iter().zip(outcomes).collect())
@@ -435,6 +443,7 @@ pub fn refuse(command: Command, error: Error) {
         Command::Send(draft) | Command::Fresh(draft) => draft.waiter.error(&error),
         Command::Mark(mark) => mark.reply.error(&error),
         Command::View { answer, .. } | Command::Open { answer, .. } => drop(answer.send(Err(error))),
+        Command::Stand { answer, .. } => drop(answer.send(Err(error))),
         Command::Members { answer, .. } => drop(answer.send(Err(error))),
         Command::Moderate(moderation) => moderation.refuse(error),
         Command::Asked(asked) => {

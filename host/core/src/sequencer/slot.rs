@@ -12,7 +12,7 @@ use super::{
     shard::{Done, Raising, Turn, refuse, refuse_batch},
     storage::{self, Known, Opened, Unopened},
 };
-use crate::changes::Stamp;
+use crate::{actors::Marked, changes::Stamp};
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
     conversation::Marks,
@@ -41,6 +41,8 @@ pub struct Slot {
     /// it before storage has said what stands.
     /// These times are held meanwhile: no cursor may pass what may yet turn out to have happened.
     pub unsettled: Vec<Arc<Stamp>>,
+    /// The same, for actors: what may have happened is heard once it is known.
+    pub unheard: Vec<Marked>,
     /// Whom the conversation is between, where making it is what is unsettled: nobody was shown it yet.
     unopened: Option<Vec<Arc<User>>>,
     /// What waits, in order.
@@ -58,6 +60,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Held until what was appended has been told.
     pub stamp: Option<Arc<Stamp>>,
+    /// The same, for actors.
+    pub marked: Option<Marked>,
 }
 
 /// What becomes of a draft when its batch is durable.
@@ -92,8 +96,14 @@ impl Slot {
             return;
         }
         self.tend(conversation, turn);
-        let mut batch =
-            Batch { conversation, append: None, holds: Vec::new(), entries: Vec::new(), stamp: None };
+        let mut batch = Batch {
+            conversation,
+            append: None,
+            holds: Vec::new(),
+            entries: Vec::new(),
+            stamp: None,
+            marked: None,
+        };
         while let Some(command) = self.waiting.pop_front() {
             let Some(state) = &mut self.state else {
                 self.waiting.push_front(command);
@@ -123,6 +133,7 @@ impl Slot {
                 }
                 Command::Mark(mark) => begin_mark(state, mark, turn),
                 Command::View { user, answer, .. } => drop(answer.send(state.view(user))),
+                Command::Stand { user, answer, .. } => drop(answer.send(Ok(state.stand(user)))),
                 Command::Members { user, page, answer, .. } => {
                     let page = || state.members_after(page.after).take(page.limit).cloned().collect();
                     drop(answer.send(state.member(user).map(|_| page())));
@@ -256,6 +267,7 @@ impl Slot {
                 ports.cards.put(conversation, state.card());
                 self.settled(&state, ports);
                 self.state = Some(state);
+                self.unheard.clear();
             }
             Ok(None) => return self.missing(conversation, ports),
             Err(error) => self.failed(&error, ports),
@@ -286,6 +298,7 @@ impl Slot {
     /// There is no such conversation: the first that waits makes it, or is told so.
     fn missing(&mut self, conversation: ConversationId, ports: &Ports) -> Option<BoxFuture<'static, Done>> {
         self.unsettled.clear();
+        self.unheard.clear();
         self.unopened = None;
         let ports = ports.clone();
         let work = match self.waiting.front() {
@@ -331,19 +344,20 @@ impl Slot {
         ports: &Ports,
     ) {
         let error = match result {
-            Ok(Some(opened)) => {
-                ports.cards.put(conversation, opened.state.card());
-                publish::opened(&opened.state, &opened.users, Some(&opened.stamp), ports);
-                self.state = Some(opened.state);
-                return;
+            Ok(Some(Opened { state, users, stamp, marked })) => {
+                ports.cards.put(conversation, state.card());
+                publish::opened(&state, &users, Some(&stamp), ports);
+                self.state = Some(state);
+                return drop(marked);
             }
             // It came to be meanwhile: it is loaded like any other.
             Ok(None) => return,
             Err(Unopened::Refused(error)) => error,
-            Err(Unopened::Unknown(storage::Unknown { cause, users, stamp })) => {
+            Err(Unopened::Unknown(storage::Unknown { cause, users, stamp, marked })) => {
                 tracing::error!(%cause, %conversation, "whether a conversation was made is not known");
                 ports.metrics.store_failures.inc();
                 self.unsettled.push(Arc::new(stamp));
+                self.unheard.extend(marked);
                 self.unopened = Some(users);
                 let text = "whether the conversation was made is not known; asking the same again settles it";
                 Error::new(Code::UnknownOutcome, text)
@@ -417,7 +431,7 @@ impl Slot {
     }
 
     /// A batch is durable, or not.
-    pub fn appended(&mut self, batch: Batch, outcome: Appended, ports: &Ports) {
+    pub fn appended(&mut self, mut batch: Batch, outcome: Appended, ports: &Ports) {
         match outcome {
             Appended::Yes => {
                 let changed_at = batch.stamp.as_ref().map_or(Ms::default(), |stamp| stamp.at());
@@ -461,6 +475,7 @@ impl Slot {
                 tracing::error!(%cause, conversation = %batch.conversation, "the outcome of a commit is not known");
                 ports.metrics.store_failures.inc();
                 self.unsettled.extend(batch.stamp.clone());
+                self.unheard.extend(batch.marked.take());
                 let text = "whether this took effect is not known; the same client_id settles it";
                 refuse_batch(batch, &Error::new(Code::UnknownOutcome, text));
             }

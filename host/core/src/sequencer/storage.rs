@@ -6,7 +6,7 @@ use super::{
     conversation::{State, TAIL},
     holdings::Holdings,
 };
-use crate::changes::Stamp;
+use crate::{actors::Marked, changes::Stamp};
 use godwit_domain::{
     conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
     held::{Rejection, Settled},
@@ -65,6 +65,8 @@ pub struct Opened {
     pub users: Vec<Arc<User>>,
     /// Held until it has been told.
     pub stamp: Arc<Stamp>,
+    /// The same, for actors.
+    pub marked: Vec<Marked>,
 }
 
 /// A conversation that was not made, or perhaps was.
@@ -82,6 +84,8 @@ pub struct Unknown {
     pub users: Vec<Arc<User>>,
     /// Under which it was made, if it was.
     pub stamp: Stamp,
+    /// As in [`Opened::marked`].
+    pub marked: Vec<Marked>,
 }
 
 impl From<Error> for Unopened {
@@ -102,6 +106,7 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Uno
     let stamp = ports.changes.begin();
     stamp.secured().await?;
     let conversation = meta.id;
+    let marked = ports.watch.mark([conversation]).await?;
     let join = |member: &Member| Revised {
         by: meta.created_by,
         what: What::Join { user: member.user, role: member.role },
@@ -114,14 +119,14 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Uno
     let change = Change { revisions, meta: Some(meta), members };
     let changed = match ports.conversations.change(conversation, None, &change, stamp.at()).await {
         Ok(changed) => changed,
-        Err(cause) => return Err(Unopened::Unknown(Unknown { cause, users, stamp })),
+        Err(cause) => return Err(Unopened::Unknown(Unknown { cause, users, stamp, marked })),
     };
     let (Some((head, _)), Change { meta: Some(meta), members, .. }) = (changed, change) else {
         return Ok(None);
     };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
-    Ok(Some(Opened { state, users, stamp: Arc::new(stamp) }))
+    Ok(Some(Opened { state, users, stamp: Arc::new(stamp), marked }))
 }
 
 /// What opens the direct conversation of a sender with a peer who is known by id alone.

@@ -1,7 +1,7 @@
 //! From a request that changes something to an [`Ask`] at its shard: what can be refused at once, and the filters for
 //! what other people will read. Handed on in the order in which the requests came.
 
-use super::{Connected, send};
+use super::{Author, send};
 use crate::{
     host::Host,
     outbox::Reply,
@@ -41,11 +41,11 @@ type Wanting = (ConversationId, Option<ClientId>, Wanted);
 
 /// Checks, judges and hands on one change. What is refused by a plugin goes through the shard as well, where a repeat of
 /// what was done gets its first answer.
-pub async fn begin(host: &Arc<Host>, connected: &Connected, change: Change, reply: Reply) {
-    match wanting(host, connected, change) {
+pub async fn begin(host: &Arc<Host>, author: Author<'_>, change: Change, reply: Reply) {
+    match wanting(host, author, change) {
         Ok((conversation, client_id, mut what)) => {
-            let refusal = judge(host, connected, conversation, &mut what).await.err();
-            let by = connected.user.id;
+            let refusal = judge(host, author, conversation, &mut what).await.err();
+            let by = author.user.id;
             host.sequencer.change(Ask { conversation, by, client_id, what, refusal, reply }).await;
         }
         Err(error) => {
@@ -55,9 +55,9 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, change: Change, repl
     }
 }
 
-fn wanting(host: &Host, connected: &Connected, change: Change) -> Result<Wanting, Error> {
+fn wanting(host: &Host, author: Author<'_>, change: Change) -> Result<Wanting, Error> {
     let (conversation, client_id, what) = match change {
-        Change::Edit(edit) => return edited(host, connected, edit),
+        Change::Edit(edit) => return edited(host, author, edit),
         Change::Delete(Delete { conversation, seq, client_id, .. }) => {
             (conversation, client_id, message(seq, Deed::Delete)?)
         }
@@ -127,14 +127,13 @@ pub fn check_title(title: &str) -> Result<(), Error> {
 }
 
 /// An edit counts as a message: otherwise anyone could send what passes, and then say what does not.
-fn edited(host: &Host, connected: &Connected, edit: Edit) -> Result<Wanting, Error> {
+fn edited(host: &Host, author: Author<'_>, edit: Edit) -> Result<Wanting, Error> {
     let Edit { conversation, seq, body, client_id } = edit;
     check_client_id(host, client_id)?;
     let limits = &host.parts.limits;
     send::check_body(&body, limits.body_bytes_max)?;
     let wanted = message(seq, Deed::Edit(body))?;
-    let now = host.parts.clock.now();
-    if let Err(ms) = connected.person.take_send(now, limits.sends_per_s, limits.sends_burst) {
+    if let Err(ms) = send::take_send(host, author, host.parts.clock.now()) {
         let text = format!("more than {} messages a second", limits.sends_per_s);
         return Err(Error::new(Code::RateLimited, text).retry_after_ms(ms));
     }
@@ -144,7 +143,7 @@ fn edited(host: &Host, connected: &Connected, edit: Edit) -> Result<Wanting, Err
 /// Has the plugins judge what other people will read of a change, and puts in what they make of it.
 async fn judge(
     host: &Host,
-    connected: &Connected,
+    author: Author<'_>,
     conversation: ConversationId,
     what: &mut Wanted,
 ) -> Result<(), Error> {
@@ -152,15 +151,15 @@ async fn judge(
     // Boxed: most changes have nothing to judge, and most hosts nobody who would.
     match what {
         Wanted::Message(seq, Deed::Edit(body)) if !chain.is_empty() => {
-            Box::pin(judge_edit(host, connected, &*chain, conversation, *seq, body)).await
+            Box::pin(judge_edit(host, author, &*chain, conversation, *seq, body)).await
         }
         Wanted::Message(_, Deed::React { emoji, on: true }) if chain.reviews() => {
             let wording = Wording::Reaction(emoji);
-            Box::pin(judge_wording(host, connected, &*chain, conversation, wording)).await
+            Box::pin(judge_wording(host, author, &*chain, conversation, wording)).await
         }
         Wanted::Members(Wish::Update(MetaChange { title: Some(Some(title)), .. })) if chain.reviews() => {
             let wording = Wording::Title(title);
-            Box::pin(judge_wording(host, connected, &*chain, conversation, wording)).await
+            Box::pin(judge_wording(host, author, &*chain, conversation, wording)).await
         }
         _ => Ok(()),
     }
@@ -168,14 +167,14 @@ async fn judge(
 
 async fn judge_wording(
     host: &Host,
-    connected: &Connected,
+    author: Author<'_>,
     chain: &dyn Chain,
     conversation: ConversationId,
     wording: Wording<'_>,
 ) -> Result<(), Error> {
     let now = host.parts.clock.now();
-    let activity = connected.person.lately(now, Some(conversation));
-    let scene = send::scene(host, connected, conversation, None, activity, now).await?;
+    let activity = author.person.lately(now, Some(conversation));
+    let scene = send::scene(host, author, conversation, None, activity, now).await?;
     review::review(chain, &scene, wording).await
 }
 
@@ -183,17 +182,17 @@ async fn judge_wording(
 /// judged all the same, so that nothing depends on both having seen the same.
 async fn judge_edit(
     host: &Host,
-    connected: &Connected,
+    author: Author<'_>,
     chain: &dyn Chain,
     conversation: ConversationId,
     seq: Seq,
     body: &mut String,
 ) -> Result<(), Error> {
     let now = host.parts.clock.now();
-    let activity = connected.person.attempt(now, conversation, None);
-    let scene = send::scene(host, connected, conversation, None, activity, now).await?;
+    let activity = author.person.attempt(now, conversation, None);
+    let scene = send::scene(host, author, conversation, None, activity, now).await?;
     let read = host.parts.conversations.messages(conversation, seq..=seq, false, usize::MAX).await?;
-    let own = |message: &Message| message.sender == connected.user.id && !message.is_deleted();
+    let own = |message: &Message| message.sender == author.user.id && !message.is_deleted();
     let original = read.into_iter().next().filter(own);
     let text = std::mem::take(body);
     let content = match &original {

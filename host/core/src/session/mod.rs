@@ -5,8 +5,8 @@
 //! changes membership, runs beside them in a task of its own ([`ask`]), so that it delays nobody.
 
 mod ask;
-mod send;
-mod change;
+pub(crate) mod send;
+pub(crate) mod change;
 mod listing;
 pub mod cursor;
 pub mod resume;
@@ -65,6 +65,21 @@ struct Connected {
     user: Arc<User>,
     person: Arc<Person>,
     ends: End,
+}
+
+/// Whoever sends or changes something: a session's user, or a plugin's.
+#[derive(Clone, Copy)]
+pub(crate) struct Author<'a> {
+    pub user: &'a Arc<User>,
+    pub person: &'a Arc<Person>,
+    /// From which session. What a plugin does comes from none, and is counted by who carries it out.
+    pub session: Option<SessionId>,
+}
+
+impl Connected {
+    fn author(&self) -> Author<'_> {
+        Author { user: &self.user, person: &self.person, session: Some(self.entry.id) }
+    }
 }
 
 /// When a session ends by itself.
@@ -166,7 +181,7 @@ impl Session {
             }
             Request::Renew(renew) => Box::pin(self.renew(renew, reply)).await,
             Request::Send(send) => {
-                let limited = send::begin(&self.host, connected, send, reply).await;
+                let limited = send::begin(&self.host, connected.author(), send, reply).await;
                 if limited {
                     return self.overrun(self.host.parts.limits.sends_burst as usize);
                 }
@@ -210,7 +225,7 @@ impl Session {
 
     async fn change(&self, change: Change, reply: Reply) {
         let Some(connected) = &self.connected else { return };
-        change::begin(&self.host, connected, change, reply).await;
+        change::begin(&self.host, connected.author(), change, reply).await;
     }
 
     async fn mark(&self, mark: Mark, read: bool, reply: Reply) {

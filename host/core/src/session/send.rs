@@ -4,7 +4,7 @@
 //! through the shard as well, where a repeat of an accepted message finds its first answer and replies keep their
 //! order (`host/decisions/0005-the-way-of-a-message.md`).
 
-use super::Connected;
+use super::Author;
 use crate::{
     host::Host,
     outbox::Reply,
@@ -32,18 +32,18 @@ const CLIENT_ID_AHEAD_MS_MAX: u64 = 10 * 60 * 1000;
 const MENTIONS_MAX: usize = 100;
 
 /// Checks, judges and hands on one send; whether the sender went beyond its rate.
-pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: Reply) -> bool {
+pub async fn begin(host: &Arc<Host>, author: Author<'_>, send: Send, reply: Reply) -> bool {
     let now = host.parts.clock.now();
     let (conversation, to) = match send.target() {
         Ok(Target::Conversation(conversation)) => (conversation, None),
-        Ok(Target::User(user)) => (direct_id(connected.user.id, user), Some(user)),
+        Ok(Target::User(user)) => (direct_id(author.user.id, user), Some(user)),
         Err(error) => {
             reply.error(&error);
             return false;
         }
     };
     let limits = &host.parts.limits;
-    let limited = connected.person.take_send(now, limits.sends_per_s, limits.sends_burst).err();
+    let limited = take_send(host, author, now).err();
     let unknowable = check_client_id(send.client_id, now).err();
     let is_unknowable = unknowable.is_some();
     let refusal = match limited {
@@ -52,13 +52,13 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
             let text = format!("more than {} messages a second", limits.sends_per_s);
             Some(Error::new(Code::RateLimited, text).retry_after_ms(retry_after_ms))
         }
-        None => check_content(&send, limits.body_bytes_max).err(),
+        None => check_content(&send, author, limits.body_bytes_max).err(),
     };
     let mut draft = Draft {
         conversation,
         to,
-        sender: connected.user.clone(),
-        session: Some(connected.entry.id),
+        sender: author.user.clone(),
+        session: author.session,
         client_id: send.client_id,
         content_hash: content_hash(&send),
         after: send.after,
@@ -66,6 +66,7 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
             reply_to: send.reply_to,
             thread: send.thread,
             mentions: send.mentions,
+            kind: send.kind.unwrap_or(message::Kind::Text),
             ..Content::text(send.body)
         },
         sent: None,
@@ -79,8 +80,8 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
     let chain = host.parts.filters.pin();
     draft.verdict.generation = chain.generation();
     if draft.refusal.is_none() && !chain.is_empty() {
-        draft.judging = Some(connected.person.enter(conversation, draft.client_id).await);
-        judge(host, connected, &*chain, &mut draft, now).await;
+        draft.judging = Some(author.person.enter(conversation, draft.client_id).await);
+        judge(host, author, &*chain, &mut draft, now).await;
     }
     if let Some(error) = &draft.refusal {
         host.parts.metrics.refused(error.code);
@@ -92,6 +93,18 @@ pub async fn begin(host: &Arc<Host>, connected: &Connected, send: Send, reply: R
         host.sequencer.send(draft).await;
     }
     limited.is_some()
+}
+
+/// Takes one message from what a user may send.
+///
+/// # Errors
+/// In how many milliseconds there will be one again.
+pub fn take_send(host: &Host, author: Author<'_>, now: Ms) -> Result<(), u64> {
+    let limits = &host.parts.limits;
+    match author.session {
+        Some(_) => author.person.take_send(now, limits.sends_per_s, limits.sends_burst),
+        None => Ok(()),
+    }
 }
 
 /// Whether a client id is of version 7 and within its time.
@@ -112,11 +125,13 @@ pub fn check_client_id(client_id: ClientId, now: Ms) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_content(send: &Send, body_bytes_max: usize) -> Result<(), Error> {
+fn check_content(send: &Send, author: Author<'_>, body_bytes_max: usize) -> Result<(), Error> {
     if let Some(field) = send.unserved() {
         return Err(Error::invalid(field, format!("`{field}` is not served by this host yet")));
     }
-    if send.kind.is_some_and(|kind| kind != message::Kind::Text) {
+    let is_plugin = author.session.is_none();
+    let may_be = |kind| kind == message::Kind::Text || (is_plugin && kind == message::Kind::System);
+    if send.kind.is_some_and(|kind| !may_be(kind)) {
         return Err(Error::invalid("kind", "`kind` must be `text`"));
     }
     if send.mentions.len() > MENTIONS_MAX {
@@ -154,10 +169,10 @@ fn content_hash(send: &Send) -> u64 {
     xxh3_64_with_seed(&refers, hash)
 }
 
-async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mut Draft, now: Ms) {
+async fn judge(host: &Host, author: Author<'_>, chain: &dyn Chain, draft: &mut Draft, now: Ms) {
     let body_hash = (draft.content.kind != message::Kind::Encrypted).then_some(draft.content_hash);
-    let activity = connected.person.attempt(now, draft.conversation, body_hash);
-    let scene = match scene(host, connected, draft.conversation, draft.to, activity, now).await {
+    let activity = author.person.attempt(now, draft.conversation, body_hash);
+    let scene = match scene(host, author, draft.conversation, draft.to, activity, now).await {
         Ok(scene) => scene,
         Err(error) => {
             draft.refusal = Some(error);
@@ -189,20 +204,20 @@ async fn judge(host: &Host, connected: &Connected, chain: &dyn Chain, draft: &mu
 /// Why the sender has nothing to say there, in the words of the shard.
 pub async fn scene(
     host: &Host,
-    connected: &Connected,
+    author: Author<'_>,
     conversation: ConversationId,
     to: Option<UserId>,
     activity: Activity,
     now: Ms,
 ) -> Result<Scene, Error> {
-    let (place, role, member_since) = standing(host, conversation, connected.user.id, to).await?;
+    let (place, role, member_since) = standing(host, conversation, author.user.id, to).await?;
     Ok(Scene {
         now,
         conversation: Some(place),
-        sender: connected.user.clone(),
+        sender: author.user.clone(),
         sender_role: Some(role),
         activity: Activity { member_since, ..activity },
-        via: None,
+        via: author.user.bot.then(|| author.user.name.clone()),
     })
 }
 

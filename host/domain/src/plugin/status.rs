@@ -2,7 +2,7 @@
 
 use super::{OnFailure, OnOpen, Quarantine, Reverted, Scope};
 use crate::{
-    id::{ConversationId, Generation},
+    id::{ConversationId, Generation, UserId},
     time::Ms,
 };
 use serde::{Deserialize, Serialize};
@@ -259,6 +259,21 @@ pub struct CandidateStatus {
     pub installed_at: Ms,
 }
 
+/// How far a plugin is that acts; its counts are since the start of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtWork {
+    /// Its own user, whom a conversation invites that it is to hear.
+    pub user: UserId,
+    /// Events that it heard.
+    pub heard: u64,
+    /// Things that it wanted done, and that were.
+    pub done: u64,
+    /// Things that wait to be done.
+    pub waiting: u64,
+    /// Dead letters that were written.
+    pub dead: u64,
+}
+
 /// A plugin as operators see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -296,6 +311,8 @@ pub struct Status {
     pub quarantine: Option<Quarantine>,
     /// What the host took back by itself, until the next version is installed.
     pub reverted: Option<Reverted>,
+    /// How far it is, where it acts.
+    pub at_work: Option<AtWork>,
     /// Bodies that are refused unseen.
     pub poisoned: usize,
     /// How its hooks do.

@@ -3,16 +3,17 @@
 //! It owns how the answers of several plugins become one, and the budget that they share. Nothing here is about who
 //! may read a message, so whatever fails leaves the host's own rule in place.
 
-use super::{Pass, Seat, Snapshot};
+use super::{Pass, Seat, Snapshot, Version};
 use crate::{answer::Answer, bindings::Told, grants::MEMBER_LIST, hooks::Question};
 use godwit_domain::{
-    filter::{Attention, Audience, Facts, RECIPIENTS_MAX, Recipient, Scene, Spent},
+    filter::{Attention, Audience, Facts, Place, RECIPIENTS_MAX, Recipient, Scene, Spent},
     message::Message,
 };
 
-/// Whether a plugin was granted the list of members.
-pub(super) fn may_see_members(seat: &Seat) -> bool {
-    seat.active.release.grants.iter().any(|grant| grant == MEMBER_LIST)
+/// Whether the version of a plugin that is asked there was granted the list of members.
+pub(super) fn may_see_members(seat: &Seat, place: Option<&Place>) -> bool {
+    let granted = |version: &Version| version.release.grants.iter().any(|grant| grant == MEMBER_LIST);
+    seat.route(place).is_some_and(|(version, _)| granted(version))
 }
 
 /// The audience that the first plugin names. One that fails ends the search: who comes after it was not meant to decide
@@ -27,7 +28,7 @@ pub(super) async fn choose(
     let mut pass = pass(snapshot, scene, message, *spent);
     let mut named = None;
     for place in &snapshot.fan_out {
-        let members = may_see_members(snapshot.seat(*place));
+        let members = may_see_members(snapshot.seat(*place), scene.conversation.as_ref());
         match snapshot.ask(*place, Question::Choose { message, facts, members }, &mut pass).await {
             Ok(Answer::Audience(audience)) => {
                 named = Some(audience);

@@ -50,6 +50,8 @@ impl Live {
             candidate: candidate(seat),
             quarantine: quarantine.clone(),
             reverted: reverted.clone(),
+            // The engine runs what acts; how far it is, `core` knows.
+            at_work: None,
             poisoned: seat.poison.list(self.clock.now()).len(),
             calls: seat.active.health.calls(),
             instances: count(&meter.live),

@@ -9,7 +9,7 @@
 //! GET    /admin/v1/plugins/{id}                                                     200 {id, version, …}
 //! PUT    /admin/v1/plugins/{id}?dry_run=true      a form, see `plugins`             200 {id, version, …} or 422
 //!        …&as=shadow, …&as=canary&percent=N       beside the active version
-//! DELETE /admin/v1/plugins/{id}                                                     200 {generation}
+//! DELETE /admin/v1/plugins/{id}?discard=true                                        200 {generation}
 //! POST   /admin/v1/plugins/{id}/rollback                                            200 {id, version, …}
 //! POST   /admin/v1/plugins/{id}/grant             {capabilities}                    200 {id, version, …} or 422
 //! POST   /admin/v1/plugins/{id}/shadow, …/promote, …/drop                           200 {id, version, …}
@@ -28,6 +28,10 @@
 //! GET    /admin/v1/plugins/{id}/secrets                                             200 {secrets: [name, …]}
 //! PUT    /admin/v1/plugins/{id}/secrets/{name}    {value}                           204
 //! DELETE /admin/v1/plugins/{id}/secrets/{name}                                      204
+//! GET    /admin/v1/plugins/{id}/dead?page=P&limit=N                                 200 {letters: […], next?}
+//! GET    /admin/v1/plugins/{id}/dead/{n}                                            200 {n, cause, why, …}
+//! DELETE /admin/v1/plugins/{id}/dead/{n}                                            204
+//! POST   /admin/v1/plugins/{id}/dead/{n}/redrive                                    204
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
 //! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
@@ -41,6 +45,7 @@
 //! It owns no behaviour: accounts, the host and the plugin manager decide.
 
 mod components;
+mod dead;
 mod held;
 mod operate;
 mod plugins;
@@ -137,7 +142,7 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "plugins", id] => match *request.method() {
             Method::GET => plugins::show(gateway, id).await,
             Method::PUT => plugins::install(gateway, request, id).await,
-            Method::DELETE => plugins::remove(gateway, id).await,
+            Method::DELETE => plugins::remove(gateway, &request, id).await,
             _ => Err(Failure::method("GET, PUT, DELETE")),
         },
         ["admin", "v1", "plugins", id, "rollback"] => {
@@ -192,6 +197,19 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
             Method::DELETE => secrets::remove(gateway, id, name).await,
             _ => Err(Failure::method("PUT, DELETE")),
         },
+        ["admin", "v1", "plugins", id, "dead"] => {
+            only(Method::GET, "GET")?;
+            dead::list(gateway, &request, id).await
+        }
+        ["admin", "v1", "plugins", id, "dead", n] => match *request.method() {
+            Method::GET => dead::show(gateway, id, n).await,
+            Method::DELETE => dead::drop(gateway, id, n).await,
+            _ => Err(Failure::method("GET, DELETE")),
+        },
+        ["admin", "v1", "plugins", id, "dead", n, "redrive"] => {
+            only(Method::POST, "POST")?;
+            dead::redrive(gateway, id, n).await
+        }
         ["admin", "v1", "conversations", id, "messages", seq, "trace"] => {
             only(Method::GET, "GET")?;
             trace::show(gateway, id, seq).await

@@ -84,7 +84,8 @@ pub(super) async fn set(
         }
         _ => return Err(Failure::no_route(request.uri().path())),
     };
-    let status = gateway.plugins.set(id, setting).await.map_err(failure)?;
+    let mut status = gateway.plugins.set(id, setting).await.map_err(failure)?;
+    status.at_work = gateway.host.at_work(id);
     Ok(answer::json(StatusCode::OK, &status))
 }
 

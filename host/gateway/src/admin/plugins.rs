@@ -40,11 +40,20 @@ pub(super) async fn list(gateway: &Gateway) -> Response {
     struct Body {
         plugins: Vec<Status>,
     }
-    answer::json(StatusCode::OK, &Body { plugins: gateway.plugins.list().await })
+    answer::json(StatusCode::OK, &Body { plugins: all(gateway).await })
+}
+
+/// All plugins, with what `core` knows of those that act.
+async fn all(gateway: &Gateway) -> Vec<Status> {
+    let mut plugins = gateway.plugins.list().await;
+    for plugin in &mut plugins {
+        plugin.at_work = gateway.host.at_work(&plugin.id);
+    }
+    plugins
 }
 
 pub(super) async fn show(gateway: &Gateway, id: &str) -> Result<Response, Failure> {
-    let status = gateway.plugins.list().await.into_iter().find(|plugin| plugin.id == id);
+    let status = all(gateway).await.into_iter().find(|plugin| plugin.id == id);
     let status = status.ok_or_else(|| failure(Refusal::NotFound(id.to_owned())))?;
     Ok(answer::json(StatusCode::OK, &status))
 }
@@ -96,12 +105,20 @@ pub(super) async fn rollback(gateway: &Gateway, id: &str) -> Result<Response, Fa
     Ok(answer::json(StatusCode::OK, &installed))
 }
 
-pub(super) async fn remove(gateway: &Gateway, id: &str) -> Result<Response, Failure> {
+pub(super) async fn remove(gateway: &Gateway, request: &Request, id: &str) -> Result<Response, Failure> {
     #[derive(Serialize)]
     struct Body {
         generation: Generation,
     }
+    let discard = match answer::parameter(request, "discard") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Error::invalid("discard", "`discard` must be true or false").into()),
+    };
     let generation = gateway.plugins.remove(id).await.map_err(failure)?;
+    if discard {
+        gateway.host.discard_errands(id);
+    }
     Ok(answer::json(StatusCode::OK, &Body { generation }))
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use godwit_core::{
     accounts::{self, Key},
     domain::{
+        actor::{self, Actors},
         filter::{Chain, Filters, Judgement, Scene, Verdict},
         id::Generation,
         message::{Content, Message},
@@ -217,6 +218,16 @@ impl House {
     }
 
     pub async fn with(options: Options, auth: accounts::Options, logins_per_minute: u32) -> Self {
+        Self::acting(options, auth, logins_per_minute, Arc::new(actor::Nobody)).await
+    }
+
+    /// A house in which those plugins act.
+    pub async fn acting(
+        options: Options,
+        auth: accounts::Options,
+        logins_per_minute: u32,
+        actors: Arc<dyn Actors>,
+    ) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = Arc::new(Hands(AtomicU64::new(START)));
         let backend = redb::Backend::open(
@@ -255,6 +266,9 @@ impl House {
             account_tables: tables.clone(),
             changes: godwit_core::changes::Changes::start(clock.clone(), tables.clone()).await.unwrap(),
             resume: godwit_core::session::resume::Options::default(),
+            actors,
+            work: tables.clone(),
+            actor_metrics: Default::default(),
             plugin_tables: tables,
             accounts: accounts.clone(),
             registry: sessions,

@@ -3,6 +3,7 @@
 //! It owns how requests are made of files and flags; `show` makes replies readable. What a plugin may be and do is
 //! judged by the host alone; nothing is checked twice here. Start with [`run`].
 
+mod dead;
 pub mod package;
 mod secrets;
 mod show;
@@ -177,8 +178,19 @@ enum Action {
         #[arg(long)]
         clear: bool,
     },
-    /// Remove a plugin.
-    Remove(Which),
+    /// Remove a plugin. What it wanted done is done, then everything that it kept is forgotten.
+    Remove {
+        /// Which plugin.
+        id: String,
+        /// Forget what it wanted done as well.
+        #[arg(long)]
+        discard: bool,
+    },
+    /// Look after what a plugin never heard, and what it was refused.
+    Dead {
+        #[command(subcommand)]
+        action: dead::Action,
+    },
     /// Set, list or remove what a plugin is entrusted with.
     Secret {
         #[command(subcommand)]
@@ -349,8 +361,10 @@ async fn act(client: &Client, action: Action, json: bool) -> anyhow::Result<()> 
             let reply = client.call(Method::GET, &path, Body::Empty).await?;
             print(&reply, json, |reply: &Poison| show::poisoned(&reply.poisoned))
         }
-        Action::Remove(Which { id }) => {
-            let path = format!("/admin/v1/plugins/{}", segment(&id)?);
+        Action::Dead { action } => dead::act(client, action, json).await,
+        Action::Remove { id, discard } => {
+            let query = if discard { "?discard=true" } else { "" };
+            let path = format!("/admin/v1/plugins/{}{query}", segment(&id)?);
             let reply: Value = client.call(Method::DELETE, &path, Body::Empty).await?;
             print(&reply, json, |_| format!("{id} is removed; messages are decided without it.\n"))
         }

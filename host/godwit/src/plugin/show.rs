@@ -5,8 +5,8 @@
 use comfy_table::{Table, presets};
 use godwit_domain::{
     plugin::{
-        CandidateStatus, Circuit, Comparison, Delta, Diff, Health, HookStatus, Installed, OnFailure, OnOpen,
-        Poisoned, Scope, State, Status, Upload, Uploaded,
+        AtWork, CandidateStatus, Circuit, Comparison, Delta, Diff, Health, HookStatus, Installed, OnFailure,
+        OnOpen, Poisoned, Scope, State, Status, Upload, Uploaded,
     },
     time::Ms,
 };
@@ -197,6 +197,13 @@ pub fn status(plugin: &Status) -> String {
     line("previous", or_dash(plugin.previous.clone().unwrap_or_default()));
     let Status { instances, memory_kib, waiting, .. } = plugin;
     line("instances", format!("{instances}, {memory_kib} KiB, {waiting} calls wait"));
+    if let Some(AtWork { user, heard, done, waiting, dead }) = &plugin.at_work {
+        line("user", user.to_string());
+        line(
+            "acts",
+            format!("{heard} events heard, {done} things done, {waiting} wait, {dead} dead letters"),
+        );
+    }
     line("poison", format!("{} bodies are refused unseen", plugin.poisoned));
     text.push_str(&hooks(&plugin.calls));
     if let Some(candidate) = &plugin.candidate {
@@ -328,7 +335,8 @@ fn or_dash(text: String) -> String {
     if text.is_empty() { "-".to_owned() } else { text }
 }
 
-fn lay_out<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+/// A table as a person reads it.
+pub fn lay_out<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(head);

@@ -323,6 +323,27 @@ pub struct Send {
 }
 
 impl Send {
+    /// A message that the host sends on behalf of a plugin.
+    pub fn new(target: Target, client_id: ClientId, content: message::Content) -> Self {
+        let (conversation, to) = match target {
+            Target::Conversation(conversation) => (Some(conversation), None),
+            Target::User(user) => (None, Some(user)),
+        };
+        Self {
+            conversation,
+            to,
+            client_id,
+            kind: Some(content.kind),
+            body: content.body,
+            attachments: content.attachments.iter().map(|_| IgnoredAny).collect(),
+            reply_to: content.reply_to,
+            thread: content.thread,
+            mentions: content.mentions,
+            expires_in_s: content.expires_in_s,
+            after: None,
+        }
+    }
+
     /// Where it goes; `invalid` unless exactly one place is named.
     pub fn target(&self) -> Result<Target, Error> {
         match (self.conversation, self.to) {
@@ -430,4 +451,25 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// `commands {conversation}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Commands {
+    /// Where.
+    pub conversation: ConversationId,
+}
+
+/// `command {conversation, client_id, name, arguments?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Command {
+    /// Where.
+    pub conversation: ConversationId,
+    /// A repeat carries the same, and gets the first answer.
+    pub client_id: ClientId,
+    /// Which, as it is listed.
+    pub name: String,
+    /// By name.
+    #[serde(default, deserialize_with = "or_default")]
+    pub arguments: serde_json::Map<String, serde_json::Value>,
 }

@@ -242,13 +242,17 @@ impl File {
         }
     }
 
-    /// Shows that the disk takes as much as it refused, `bytes`, by a row that is written and removed: without this
-    /// one with room for a header alone would let the store come back only to fail at the next message.
+    /// Shows that the disk takes as much as it refused, `bytes`, in the journal and by a row that is written and removed:
+    /// without this one with room for a header alone would let the store come back only to fail at the next message.
     ///
     /// # Errors
     /// It still cannot be written.
-    pub(super) fn try_out(&self, database: &Database, bytes: usize) -> Result<(), Error> {
-        self.contain(|| try_writing(database, bytes.max(TRIAL_BYTES_MIN)).map_err(read_error))
+    pub(super) fn try_out(&mut self, database: &Database, bytes: usize) -> Result<(), Error> {
+        let (name, bytes) = (self.name.clone(), bytes.max(TRIAL_BYTES_MIN));
+        contained(&name, || {
+            self.journal.reserve(bytes as u64).map_err(|error| self.refused(&error))?;
+            try_writing(database, bytes).map_err(read_error)
+        })
     }
 
     fn database(&self, bytes: impl StorageBackend, check: bool) -> Result<Database, Error> {

@@ -186,6 +186,16 @@ impl Journal {
         Ok(())
     }
 
+    /// Makes sure that the next records have so much room on the disk.
+    pub(super) fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        let end = (self.at + bytes).min(self.bytes_max);
+        if end > self.len {
+            self.grow(end.next_multiple_of(GROWTH))?;
+            self.disk.sync()?;
+        }
+        Ok(())
+    }
+
     fn grow(&mut self, len: u64) -> io::Result<()> {
         self.disk.set_len(len)?;
         let mut at = self.len;

@@ -24,6 +24,7 @@ mod record;
 mod revised;
 mod revisions;
 mod secrets;
+mod work;
 
 use bytes::Bytes;
 use godwit_domain::{

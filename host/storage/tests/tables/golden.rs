@@ -173,6 +173,12 @@ async fn every_kind_of_row_has_the_bytes_that_the_format_says() {
     let house = House::new();
     let store = Lying::over(house.store.clone(), false);
     write_all(&house, store.clone()).await;
+    let written = written(&store);
+    assert!(written == GOLDEN, "the format has changed; it is now:\n{written}");
+}
+
+/// Everything that the store was asked to write, a line for each row.
+pub fn written(store: &Lying) -> String {
     let mut lines: Vec<String> = Vec::new();
     for batch in store.commits.lock().unwrap().iter().flatten() {
         lines.extend(batch.puts.iter().map(|put| put_line(&batch.partition, put)));
@@ -188,5 +194,5 @@ async fn every_kind_of_row_has_the_bytes_that_the_format_says() {
     lines.dedup();
     let mut written = String::new();
     lines.iter().for_each(|line| write!(written, "{line}").unwrap());
-    assert!(written == GOLDEN, "the format has changed; it is now:\n{written}");
+    written
 }

@@ -21,3 +21,5 @@ mod messages;
 mod plugins;
 #[cfg(test)]
 mod revisions;
+#[cfg(test)]
+mod work;

@@ -49,6 +49,8 @@ const TABLE: &[Row] = &[
     ("held", here, [NF, NM, OK, OK, OK, OK]),
     ("release", draft, [NF, NM, FB, FB, NF, NF]),
     ("reject", draft, [NF, NM, FB, FB, NF, NF]),
+    ("commands", here, [NF, NM, OK, OK, OK, OK]),
+    ("command", slash, [NF, NM, NF, NF, NF, NF]),
     ("direct", |p| json!({"user": p.other}), [OK; 6]),
     ("create", |_| json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "x"}), [OK; 6]),
     ("conversations", |_| json!({}), [OK; 6]),
@@ -78,6 +80,11 @@ fn others(place: &Place) -> Value {
 /// Nothing of the other one is on hold: who may decide is told so, nobody else learns it.
 fn draft(place: &Place) -> Value {
     with(with(here(place), "sender", json!(place.other)), "client_id", json!(Uuid::now_v7()))
+}
+
+/// No plugin serves commands: who is in is told that there is none of that name.
+fn slash(place: &Place) -> Value {
+    with(with(here(place), "client_id", json!(Uuid::now_v7())), "name", "help")
 }
 
 fn with(mut payload: Value, name: &str, value: impl Into<Value>) -> Value {

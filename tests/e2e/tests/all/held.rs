@@ -19,7 +19,7 @@ fn moderating(behaviour: Value) -> Install {
         manifest: godwit_fixtures::manifest(FIXTURE) + "\n[failure]\nmoderation = \"hold\"\n",
         component: godwit_fixtures::component(FIXTURE),
         config: Some(json!({"moderation": behaviour})),
-        dry_run: false,
+        ..Install::default()
     }
 }
 

@@ -3,6 +3,8 @@
 //! The table is what `godwit config --limits` prints. A case sets its limit low, shows that what is at the limit still
 //! works, goes beyond it by one, and says what answered, in the words of the table. A limit that cannot be met from
 //! outside to the byte or the call has its case in the crate that obeys it: that one is named, and must exist.
+//!
+//! This file is long because it has a case for every limit.
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{
@@ -65,6 +67,8 @@ const CASES: &[(&str, Case)] = &[
     ("gateway.frame_bytes_max", Here(|| frame_bytes().boxed_local())),
     ("gateway.header_bytes_max", Here(|| header_bytes().boxed_local())),
     ("gateway.header_timeout_ms", Here(|| header_timeout().boxed_local())),
+    ("gateway.hook_body_bytes_max", Here(|| hook_body_bytes().boxed_local())),
+    ("gateway.hooks_per_s", Here(|| hooks().boxed_local())),
     (
         "gateway.outbox_bytes_max",
         There("host/core/src/outbox/tests.rs", "frames_come_out_in_order_and_an_overflow_closes"),
@@ -311,6 +315,34 @@ async fn header_bytes() -> Result<String> {
     Ok(format!("status {}", status.with_context(|| format!("beyond it: {answer:?}"))?))
 }
 
+/// A request to a plugin that nobody installed, with a body of so many bytes.
+fn hook(bytes: usize) -> Vec<u8> {
+    let head = "POST /v1/hooks/nobody/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length:";
+    format!("{head} {bytes}\r\n\r\n{}", "x".repeat(bytes)).into_bytes()
+}
+
+async fn hook_body_bytes() -> Result<String> {
+    let server = with("gateway.hook_body_bytes_max", 1000).await?;
+    let answer = exchange(server.public, &hook(1000)).await?;
+    assert_eq!(error_code(&body(&answer)?)?, "`not_found`", "what is at the limit is read");
+    error_code(&body(&exchange(server.public, &hook(1001)).await?)?)
+}
+
+async fn hooks() -> Result<String> {
+    let server = with("gateway.hooks_per_s", 1).await?;
+    let begun = Instant::now();
+    // A burst of two seconds' worth, and one more for each second that this takes.
+    for count in 0.. {
+        let answer = error_code(&body(&exchange(server.public, &hook(1)).await?)?)?;
+        if answer != "`not_found`" {
+            ensure!(count >= 2, "after {count} requests");
+            return Ok(answer);
+        }
+        ensure!(count <= 3 + begun.elapsed().as_secs(), "{count} requests are answered");
+    }
+    bail!("there is an end")
+}
+
 async fn connections() -> Result<String> {
     const MAX: usize = 3;
     let server = with("gateway.connections_max", 3).await?;
@@ -548,7 +580,7 @@ fn fixture() -> Install {
         manifest: godwit_fixtures::manifest(FIXTURE),
         component: godwit_fixtures::component(FIXTURE),
         config: None,
-        dry_run: false,
+        ..Install::default()
     }
 }
 

@@ -4,9 +4,11 @@
 //! Start with [`messages`]; `kill -9` has a program of its own, because it wants the machine for itself.
 
 mod accounts;
+mod actors;
 mod authorisation;
 mod bad_input;
 mod conversations;
+mod delivering;
 mod follow;
 mod full_disk;
 mod held;

@@ -18,7 +18,7 @@ fn fixture(config: Value) -> Install {
         manifest: godwit_fixtures::manifest(FIXTURE),
         component: godwit_fixtures::component(FIXTURE),
         config: Some(config),
-        dry_run: false,
+        ..Install::default()
     }
 }
 
@@ -197,7 +197,7 @@ async fn the_shipped_word_filter_masks_and_rejects() -> Result<()> {
             manifest: godwit_fixtures::manifest(WORDFILTER),
             component: godwit_fixtures::component(WORDFILTER),
             config: Some(json!({"mask": ["heron"], "reject": ["cormorant"]})),
-            dry_run: false,
+            ..Install::default()
         })
         .await?;
     client.send(place, "a Heron and herons").await?;

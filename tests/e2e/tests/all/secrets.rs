@@ -47,7 +47,7 @@ async fn a_secret_is_set_listed_and_removed_and_its_value_is_never_shown() -> Re
         manifest: godwit_fixtures::manifest(FIXTURE),
         component: godwit_fixtures::component(FIXTURE),
         config: None,
-        dry_run: false,
+        ..Install::default()
     };
     server.admin.installed(install).await?;
 

@@ -34,7 +34,7 @@ pub async fn run(plan: &Plan, report: &mut Report) -> Result<()> {
         component: godwit_fixtures::component(WORDFILTER),
         // No body of a run holds any of these.
         config: Some(json!({"mask": words("mask"), "reject": words("bar")})),
-        dry_run: false,
+        ..Install::default()
     };
     let path = format!("/admin/v1/plugins/{WORDFILTER}");
     let (mut without, mut with) = (Vec::new(), Vec::new());

@@ -1,5 +1,6 @@
 //! Requests that read, or change membership: each runs in a task of its own and answers by itself.
 
+mod commands;
 mod held;
 mod history;
 mod revisions;
@@ -80,6 +81,8 @@ impl Asker {
             Request::Release(asked) => self.release(id, asked).await,
             Request::Reject(asked) => self.reject(id, asked).await,
             Request::Users(asked) => self.users(id, asked).await,
+            Request::Commands(asked) => self.commands(id, asked).await,
+            Request::Command(asked) => self.command(id, asked).await,
             Request::Connect(_)
             | Request::Renew(_)
             | Request::Send(_)
