@@ -393,14 +393,12 @@ pub struct Argument {
     /// Its name.
     pub name: String,
     /// Of what type.
-    #[serde(rename = "type")]
     pub kind: ArgumentKind,
     /// Whether it must be given.
     pub required: bool,
     /// What it means, in a line.
     pub help: String,
     /// The values of a choice.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
 }
 

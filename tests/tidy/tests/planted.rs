@@ -192,3 +192,10 @@ fn a_released_interface_that_is_gone_or_renamed_is_found() {
     );
     finds(docs::interfaces, &[("wit/0.2/types.wit", "package godwit:plugin@0.2.0;\n")], &[("wit/0.1/", 0)]);
 }
+
+#[test]
+fn fields_that_a_record_would_lose_are_found() {
+    let attribute = concat!("//! x\n#[serde(skip_", "serializing_if = \"Vec::is_empty\")]\n");
+    let files = [("host/domain/src/a.rs", attribute), ("host/protocol/src/b.rs", attribute)];
+    finds(source::records, &files, &[("host/domain/src/a.rs", 2)]);
+}

@@ -48,6 +48,11 @@ fn nothing_names_the_machine_on_which_it_was_written() {
 }
 
 #[test]
+fn records_lose_no_field() {
+    check(source::records(&tree()));
+}
+
+#[test]
 fn documents_have_one_sentence_a_line() {
     check(docs::sentences(&tree()));
 }

@@ -39,7 +39,26 @@ pub(crate) struct Listed {
     /// What is typed after the slash.
     name: String,
     help: String,
-    arguments: Vec<Argument>,
+    arguments: Vec<Wanted>,
+}
+
+/// An argument as clients see it.
+#[derive(Debug, Serialize)]
+struct Wanted {
+    name: String,
+    #[serde(rename = "type")]
+    kind: ArgumentKind,
+    required: bool,
+    help: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<String>,
+}
+
+impl From<Argument> for Wanted {
+    fn from(argument: Argument) -> Self {
+        let Argument { name, kind, required, help, choices } = argument;
+        Self { name, kind, required, help, choices }
+    }
 }
 
 /// A command that there is.
@@ -99,7 +118,7 @@ impl Host {
             plugin: actor.id().to_owned(),
             name,
             help: spec.help,
-            arguments: spec.arguments,
+            arguments: spec.arguments.into_iter().map(Wanted::from).collect(),
         };
         Ok(self.crew.commands(&place).into_iter().map(listed).collect())
     }
@@ -138,7 +157,7 @@ impl Host {
             found.name == name || name.split_once(':') == Some((found.actor.id(), &found.spec.name))
         });
         let Found { actor, spec, .. } = found.ok_or_else(missing)?;
-        let lane = self.crew.lane(actor.id()).filter(|lane| !lane.is_removed()).ok_or_else(missing)?;
+        let lane = self.crew.lane_soon(actor.id()).await?;
         if let Some(first) = lane.work.answered(&lane.id, &key).await? {
             return repeated(&first, hash);
         }

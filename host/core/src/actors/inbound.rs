@@ -66,10 +66,10 @@ impl Host {
         })
     }
 
-    fn inbound(&self, plugin: &str) -> Option<(Arc<Lane>, Arc<dyn Actor>)> {
-        let lane = self.crew.lane(plugin).filter(|lane| !lane.is_removed())?;
-        let actor = lane.actor().filter(|actor| actor.hooks().contains(&Hook::Inbound))?;
-        Some((lane, actor))
+    async fn inbound(&self, plugin: &str) -> Result<(Arc<Lane>, Arc<dyn Actor>), Unanswered> {
+        let serves = |actor: &Arc<dyn Actor>| actor.id() == plugin && actor.hooks().contains(&Hook::Inbound);
+        let actor = self.crew.actors.all().into_iter().find(serves).ok_or(Unanswered::Nobody)?;
+        Ok((self.crew.lane_soon(plugin).await.map_err(Unanswered::Refused)?, actor))
     }
 
     /// Has a plugin answer a request. With an idempotency key a repeat gets the first response.
@@ -82,7 +82,7 @@ impl Host {
         request: Request,
         idempotency_key: Option<&str>,
     ) -> Result<Response, Unanswered> {
-        let (lane, actor) = self.inbound(plugin).ok_or(Unanswered::Nobody)?;
+        let (lane, actor) = self.inbound(plugin).await?;
         let key = match idempotency_key {
             Some(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => {
                 let text =

@@ -36,6 +36,7 @@ use godwit_domain::{
     time::{Clock, Ms},
     waist,
 };
+use godwit_protocol::error::{Code, Error};
 use lane::Lane;
 use lru::LruCache;
 use parking_lot::{Mutex, RwLock};
@@ -57,6 +58,8 @@ const HOPS_MAX: u8 = 8;
 const CAUSES_MAX: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 /// How often it is looked what is clean, and whether a plugin that was removed is done.
 const CHORES_EVERY: Duration = Duration::from_secs(1);
+/// How long who asks something of a plugin waits for one that was installed, or found at the start, a moment ago.
+const EMPLOYED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a stopping host waits for calls that are under way.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -73,6 +76,8 @@ pub struct Crew {
     discarded: Mutex<Vec<String>>,
     inbound: inbound::Limits,
     changed: Arc<Notify>,
+    /// There is a lane more.
+    employed: Notify,
     closing: AtomicBool,
 }
 
@@ -94,6 +99,7 @@ impl Crew {
             discarded: Mutex::default(),
             inbound: inbound::Limits::default(),
             changed: changed.clone(),
+            employed: Notify::new(),
             closing: AtomicBool::new(false),
         });
         // From the first message on.
@@ -118,6 +124,25 @@ impl Crew {
 
     fn lane(&self, plugin: &str) -> Option<Arc<Lane>> {
         self.lanes.read().get(plugin).cloned()
+    }
+
+    /// The lane of a plugin that serves; one that was installed just now is about to have it.
+    ///
+    /// # Errors
+    /// `unavailable`, where it still has none.
+    async fn lane_soon(&self, plugin: &str) -> Result<Arc<Lane>, Error> {
+        let found = async {
+            loop {
+                let mut employed = std::pin::pin!(self.employed.notified());
+                employed.as_mut().enable();
+                if let Some(lane) = self.lane(plugin).filter(|lane| !lane.is_removed()) {
+                    return lane;
+                }
+                employed.await;
+            }
+        };
+        let late = |_| Error::new(Code::Unavailable, format!("the plugin `{plugin}` is not at work yet"));
+        tokio::time::timeout(EMPLOYED_WITHIN, found).await.map_err(late)
     }
 
     /// Has a plugin that is being removed forget what it still wants done.
@@ -202,6 +227,7 @@ impl Crew {
             lane.touch(conversation);
         }
         self.lanes.write().insert(id.to_owned(), lane);
+        self.employed.notify_waiters();
         Ok(())
     }
 

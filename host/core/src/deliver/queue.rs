@@ -182,12 +182,22 @@ impl Stage {
         self.forget(conversation, queue);
     }
 
-    /// Tells all that waits, in its order, and heads in place of what can be fetched as well.
+    /// Tells all that waits, in its order, and heads in place of what can be fetched as well. Of messages in a row that
+    /// went to the same people the last head says it all: this runs in the shard, and an audience may be large.
     fn collapse(&self, state: &mut State) {
         let all = std::mem::take(&mut state.items);
         state.taken += all.len() as u64;
         self.uncount(all.len());
-        all.iter().for_each(|waiting| self.tell_instead(&waiting.item));
+        for (n, waiting) in all.iter().enumerate() {
+            match (&waiting.item, all.get(n + 1).map(|next| &next.item)) {
+                (Item::Message(posted), Some(Item::Message(next)))
+                    if Arc::ptr_eq(&posted.audience, &next.audience) =>
+                {
+                    self.ports.metrics.collapsed.inc();
+                }
+                (item, _) => self.tell_instead(item),
+            }
+        }
     }
 
     fn tell_instead(&self, item: &Item) {

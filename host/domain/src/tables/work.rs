@@ -137,7 +137,6 @@ pub enum Cause {
         /// When it was to fire.
         at: Ms,
         /// What was handed in with it.
-        #[serde(skip_serializing_if = "Vec::is_empty", default)]
         payload: Vec<u8>,
     },
     /// What became of a send.

@@ -76,11 +76,11 @@ async fn all_problems_are_told_at_once() {
 
 #[tokio::test]
 async fn an_init_that_fails_is_told_with_the_plugins_own_words() {
-    let bed = Bed::new(Options { init_cpu_ms: 50, ..Options::default() }).await;
+    let bed = Bed::new(Options { init_cpu_ms: 250, ..Options::default() }).await;
     for (config, expected) in [
         (r#"{"init": {"mode": "err", "text": "no such list"}}"#, "no such list"),
         (r#"{"init": {"mode": "trap"}}"#, "the fixture traps in init as configured"),
-        (r#"{"init": {"mode": "loop"}}"#, "50 ms of CPU time in `init`"),
+        (r#"{"init": {"mode": "loop"}}"#, "250 ms of CPU time in `init`"),
         (r#"{"init": {"mode": "grow"}}"#, "memory limit"),
         (r#"{"moderation": {"mode": "dance"}}"#, "dance"),
     ] {

@@ -9,6 +9,7 @@ use crate::common::{
 use crate::deferrals::deferred;
 use crate::held::{held, rejection};
 use godwit_domain::{
+    actor::{self, Argument, ArgumentKind, CommandSpec, Served},
     conversation::{Kind, Marks, Meta, Rise, Role},
     filter::{Decision, Hook, Step, Verdict},
     held::{Settled, Why},
@@ -125,7 +126,7 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         config: "{}".into(),
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
-        actor: None,
+        actor: Some(served()),
         priority: -3,
         on_failure: OnFailure::Hold,
         on_open: OnOpen::Allow,
@@ -166,6 +167,24 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     };
     tables.put_poisoned("wordfilter", &poisoned).await.unwrap();
     tables.put_secret("wordfilter", "token", "secret").await.unwrap();
+}
+
+/// What a version says of itself, with and without what may be empty.
+pub fn served() -> Served {
+    let argument = |choices: &[&str]| Argument {
+        name: "what".into(),
+        kind: ArgumentKind::Choice,
+        required: true,
+        help: "Which.".into(),
+        choices: choices.iter().map(|choice| (*choice).into()).collect(),
+    };
+    let arguments = vec![argument(&["tea"]), argument(&[])];
+    Served {
+        hooks: vec![actor::Hook::Bot, actor::Hook::Command],
+        events: vec![actor::EventKind::Mentioned],
+        commands: vec![CommandSpec { name: "brew".into(), help: "Brews.".into(), arguments }],
+        kinds: vec!["fcm".into()],
+    }
 }
 
 #[tokio::test]

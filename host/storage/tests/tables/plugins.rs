@@ -18,7 +18,7 @@ fn roster(generation: u64, ids: &[&str]) -> Roster {
         config: r#"{"words": ["sea"]}"#.into(),
         grants: vec!["kv".into()],
         hooks: vec![Hook::Normalise, Hook::Moderation],
-        actor: None,
+        actor: Some(crate::golden::served()),
         priority: -3,
         on_failure: OnFailure::Reject,
         on_open: OnOpen::Allow,

@@ -334,6 +334,7 @@ async fn every_kind_of_row_of_actors_has_the_bytes_that_the_format_says() {
         Cause::Message { seq: Seq(1) },
         Cause::Revision { rev: Rev(1) },
         Cause::Timer { name: "tea".into(), at: NOW, payload: b"p".to_vec() },
+        Cause::Timer { name: "egg".into(), at: NOW, payload: Vec::new() },
         Cause::Sent { reference: "m#0".into(), fate: Fate::Held },
         Cause::Sent {
             reference: "m#0".into(),
@@ -341,12 +342,18 @@ async fn every_kind_of_row_of_actors_has_the_bytes_that_the_format_says() {
         },
         Cause::Errand { reference: "m#0".into(), act: "send".into() },
     ];
+    let count = causes.len();
     let heard = (10..).zip(causes).map(|(n, cause)| {
         let notice = Some(Notice { cause, ..notice(n) });
         Finished { n, notice, ..Finished::default() }
     });
     let done = Finished { n: 2, named, notice: Some(notice(2)), letter: Some(letter(2)) };
     tables.finish(BOT, heard.chain([done]).collect()).await.unwrap();
+    assert_eq!(
+        tables.notices(BOT, 9, 100).await.map(|notices| notices.len()),
+        Ok(count),
+        "all are read back"
+    );
     tables.mark_dirty(&[(3, HERE)]).await.unwrap();
     let written = crate::golden::written(&store);
     let golden = include_str!("golden_work.txt");
