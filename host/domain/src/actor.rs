@@ -259,7 +259,7 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// A message. Its reference is made by [`reference`].
+    /// A message. Its reference is made by [`reference()`].
     Send(Target, Content),
     /// A new text.
     Edit(Named, String),

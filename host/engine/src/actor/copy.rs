@@ -60,8 +60,11 @@ impl Copy {
     pub(crate) fn fill(&self, stored: Vec<KvRow>, bytes_max: usize) -> bool {
         let mut rows = self.0.write();
         rows.filled = true;
-        let fits = |KvRow { key, value, expires_at }| rows.put(key, Row { value, expires_at }, bytes_max);
-        stored.into_iter().map(fits).fold(true, |all, fits| all && fits)
+        let mut all = true;
+        for KvRow { key, value, expires_at } in stored {
+            all &= rows.put(key, Row { value, expires_at }, bytes_max);
+        }
+        all
     }
 
     /// Takes what was committed. Says `false` where something is left out for the first time.

@@ -155,9 +155,10 @@ async fn kv_sees_its_own_writes_and_hands_over_what_it_read() {
     assert_eq!(effects.scans, [("a".to_owned(), 5)]);
     let writes: Vec<_> =
         effects.writes.iter().map(|write| (&*write.key, write.value.as_deref(), write.ttl_s)).collect();
-    let expected: [(&str, Option<&[u8]>, Option<u64>); 3] =
-        [("a/1", Some(b"newer"), None), ("a/2", None, None), ("a/4", Some(b"x"), Some(60))];
-    assert_eq!(writes, expected);
+    assert_eq!(
+        writes,
+        [("a/1", Some(&b"newer"[..]), None), ("a/2", None, None), ("a/4", Some(b"x"), Some(60))]
+    );
 }
 
 #[tokio::test]
@@ -461,7 +462,7 @@ async fn requests_go_to_granted_origins_and_a_run_after_a_conflict_gets_the_reco
         }
     });
     let bed = Bed::new(Options::default()).await;
-    bed.engine.install(actor("{}", &ALL, &[origin.clone()])).await.unwrap();
+    bed.engine.install(actor("{}", &ALL, std::slice::from_ref(&origin))).await.unwrap();
     let steps = format!(
         r#"[{{"fetch": "{origin}/a"}}, {{"fetch": "{origin}/a"}}, {{"post": ["{origin}/a", "body"]}}, {{"fetch": "http://127.0.0.1:9/"}}]"#
     );

@@ -6,9 +6,12 @@ use crate::{
     answer::{self, Failure, Request, Response},
 };
 use godwit_core::domain::plugin::Error as Refusal;
-use godwit_protocol::error::Error;
+use godwit_protocol::{error::Error, request};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
+
+/// The longest value, each byte of which JSON may write in six, and what stands around it.
+const BODY_BYTES_MAX: usize = 6 * (16 << 10) + (1 << 10);
 
 fn failure(refusal: Refusal) -> Failure {
     match refusal {
@@ -37,7 +40,9 @@ pub(super) async fn set(
     id: &str,
     name: &str,
 ) -> Result<Response, Failure> {
-    let Value { value } = gateway.read_json(request).await?;
+    let body = answer::read(request, BODY_BYTES_MAX, gateway.options.body_timeout_ms).await?;
+    let text = String::from_utf8(body).map_err(|_| Error::invalid("body", "`body` must be UTF-8"))?;
+    let Value { value } = request::read("body", &text)?;
     gateway.plugins.set_secret(id, name, Some(value)).await.map_err(failure)?;
     Ok(answer::nothing())
 }

@@ -19,19 +19,19 @@ pub mod bot {
     };
 }
 
-/// What a [`Command`](super::Command) is, is given and answers.
+/// What a [`Command`] is, is given and answers.
 pub mod command {
     pub use super::bindings::command::exports::godwit::plugin::command::{
         Argument, ArgumentKind, CommandSpec, Given, Invocation, Reply, Value,
     };
 }
 
-/// What a [`Notifier`](super::Notifier) delivers.
+/// What a [`Notifier`] delivers.
 pub mod notifier {
     pub use super::bindings::notifier::exports::godwit::plugin::notifier::{Notification, Outcome};
 }
 
-/// What an [`Inbound`](super::Inbound) is asked and answers.
+/// What an [`Inbound`] is asked and answers.
 pub mod inbound {
     pub use super::bindings::inbound::exports::godwit::plugin::inbound::{Header, Media, Request, Response};
 }

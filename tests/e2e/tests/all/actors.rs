@@ -13,10 +13,7 @@ use godwit_e2e::{
 use godwit_fixtures::ACTOR;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::{
-    collections::HashSet,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashSet, time::Duration};
 use uuid::Uuid;
 
 const ID: &str = "fixture-actor";
@@ -82,7 +79,8 @@ impl Room {
 }
 
 fn now_ms() -> Result<u64> {
-    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis().try_into()?)
+    let (s, ns) = Uuid::now_v7().get_timestamp().context("version 7 has a time")?.to_unix();
+    Ok(s * 1_000 + u64::from(ns) / 1_000_000)
 }
 
 #[tokio::test]

@@ -54,10 +54,8 @@ fn public_v6(address: Ipv6Addr) -> bool {
     let [first, second, ..] = address.segments();
     // Only 2000::/3 is given out; of it, 2001::/23 is for protocols, 2001:db8::/32 and 3fff::/20 for documents.
     let given_out = first & 0xe000 == 0x2000;
-    let special = first == 0x2001 && second < 0x0200
-        || first == 0x2001 && second == 0x0db8
-        || first == 0x3fff && second < 0x1000
-        || first == 0x2620 && second == 0x004f;
+    let special =
+        matches!((first, second), (0x2001, ..0x0200 | 0x0db8) | (0x3fff, ..0x1000) | (0x2620, 0x004f));
     given_out && !special
 }
 

@@ -303,7 +303,7 @@ async fn a_redirect_is_checked_as_the_request_was() {
     let client = worldly(&Options::default(), lying(names));
     let origins =
         granted(&[format!("http://outer.example:{port}"), format!("http://inner.example:{inside}")]);
-    for n in 0..targets.len() {
+    for (n, target) in targets.iter().enumerate() {
         let refused =
             client.fetch(&origins, "k", get(&format!("http://outer.example:{port}/{n}"))).await.unwrap_err();
         let expected = match n {
@@ -312,7 +312,7 @@ async fn a_redirect_is_checked_as_the_request_was() {
             5 => matches!(refused, Error::Connection(_)),
             _ => matches!(refused, Error::Denied(_)),
         };
-        assert!(expected, "{}: {refused:?}", targets[n]);
+        assert!(expected, "{target}: {refused:?}");
     }
     assert!(inner.lock().unwrap().is_empty());
 }
@@ -356,7 +356,8 @@ async fn slow_endless_and_broken_servers_cost_their_own_request_alone() {
     let garbage = |_: &str, _| b"220 smtp.example ESMTP\r\n".to_vec();
     let options = Options { response_kib_max: 32, ..Options::default() };
     let client = client(&options, lying(&[]));
-    let cases: [(&str, u16, fn(&Error) -> bool); 6] = [
+    type Expected = fn(&Error) -> bool;
+    let cases: [(&str, u16, Expected); 6] = [
         ("endless", server(HERE, endless).await.0, |error| matches!(error, Error::TooLarge(_))),
         ("announced", server(HERE, announced).await.0, |error| matches!(error, Error::TooLarge(_))),
         ("heads", server(HERE, heads).await.0, |error| matches!(error, Error::Connection(_))),
