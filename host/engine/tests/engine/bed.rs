@@ -11,7 +11,7 @@ use godwit_domain::{
     },
     tables::{Plugins, Written},
     time::{Clock, Ms},
-    user::User,
+    user::{Privacy, User},
     waist,
 };
 use godwit_engine::{Engine, Options, Program};
@@ -244,6 +244,8 @@ pub fn user(id: u128, name: &str) -> User {
         bot: false,
         time_zone: None,
         joined_at: Ms(1),
+        avatar: None,
+        privacy: Privacy::default(),
     }
 }
 
