@@ -83,34 +83,33 @@ impl Host {
     /// `invalid`, `moderated`, `rate_limited`, or that of the store.
     pub async fn change_profile(
         &self,
-        user: &User,
+        user: UserId,
         session: SessionId,
         change: &ProfileChange,
     ) -> Result<User, Error> {
         let accounts = &self.parts.accounts;
-        let wanted = accounts.with_profile(user, change)?;
+        let before = accounts.users(&[user]).await?.pop().ok_or_else(Error::not_found)?;
+        if accounts.with_profile(&before, change)? == before {
+            return Ok(before);
+        }
         let max = self.parts.limits.profiles_per_minute;
-        let taken = self.people.get(user.id).take_profile(self.parts.clock.now(), max);
+        let taken = self.people.get(user).take_profile(self.parts.clock.now(), max);
         taken.map_err(|retry_after_ms| {
             let text = format!("more than {max} changes of a profile in a minute");
             Error::new(Code::RateLimited, text).retry_after_ms(retry_after_ms)
         })?;
-        if wanted == *user {
-            // As this session knew it: it may have been changed meanwhile.
-            return accounts.set_profile(user.id, change).await;
-        }
         let stamp = self.parts.changes.begin();
         stamp.secured().await?;
-        let Concerned { peers, audience } = self.concerned(user.id).await?;
+        let Concerned { peers, audience } = self.concerned(user).await?;
         // Before it is written: who is told for nothing loses nothing.
         self.parts.conversations.note_peer_changed(&peers, stamp.at()).await?;
-        let after = accounts.set_profile(user.id, change).await?;
-        self.known.forget(user.id);
-        self.look_up_again(user.id).await?;
+        let after = accounts.set_profile(user, change).await?;
+        self.known.forget(user);
+        self.look_up_again(user).await?;
         if change.presence.is_some() {
-            self.presence.look_again(user.id).await;
+            self.presence.look_again(user).await;
         }
-        self.profiles.add(user.id, audience, session, stamp);
+        self.profiles.add(user, audience, session, stamp);
         Ok(after)
     }
 

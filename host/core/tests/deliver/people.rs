@@ -91,26 +91,6 @@ async fn a_block_hides_presence_typing_receipts_and_profiles_both_ways_and_no_me
 }
 
 #[tokio::test]
-async fn marks_that_rose_by_sending_and_were_lost_with_the_host_stay_with_who_keeps_them() {
-    let house = house().await;
-    let mut ada = house.join("ada").await;
-    let ben = house.person("ben", None).await;
-    let place = ada.group("Waders", &[ben]).await;
-    ada.ask("profile", json!({ "privacy": { "receipts": false } })).await.unwrap();
-    ada.send(&place, "one").await;
-    ada.send(&place, "two").await;
-    let id = ada.id;
-    drop(ada);
-    let house = house.restart().await;
-    let (mut ada, mut ben) = (house.connect(id, json!({})).await, house.connect(ben, json!({})).await);
-    ben.ask("read", json!({ "conversation": place, "seq": 2 })).await.unwrap();
-    ada.ask("read", json!({ "conversation": place, "seq": 2 })).await.unwrap();
-    house.host.settle().await;
-    assert!(!ben.heard().iter().any(|heard| heard.starts_with("receipt")), "nothing of hers");
-    assert_eq!(ada.heard(), ["receipt 2"], "of his");
-}
-
-#[tokio::test]
 async fn the_same_change_by_several_devices_at_once_is_told_once_as_it_is_then() {
     let house = house().await;
     let (mut phone, mut ben) = (house.join("ada").await, house.join("ben").await);

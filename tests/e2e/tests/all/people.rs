@@ -7,6 +7,7 @@ use godwit_e2e::{
     server::{Person, Server, UNLIMITED},
 };
 use serde_json::{Value, json};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The answer to a change of the profile.
@@ -160,4 +161,32 @@ async fn who_keeps_receipts_to_themselves_is_shown_to_nobody_and_left_out() -> R
     assert_eq!(sender.push("receipt").await?["user"], json!(ben.id));
     ensure!(sender.user == ada.id, "it is hers");
     Ok(())
+}
+
+/// A mark that rose by sending is stored within a second; a host that is killed before finds it again among the newest
+/// messages, and tells it then, for nobody knows whether it was told.
+#[tokio::test]
+async fn marks_that_a_killed_host_had_not_stored_stay_with_who_keeps_them_as_well() -> Result<()> {
+    let mut server = Server::start().await?;
+    let (ada, mut sender) = server.join("ada").await?;
+    let ben = server.person("ben").await?;
+    let place = sender.group("Few", &[ben.id]).await?;
+    change(&mut sender, json!({"privacy": {"receipts": false}})).await?;
+    // Should it have been stored just before, it is tried again.
+    for _ in 0..4 {
+        sender.send(place, "and killed").await?;
+        server.kill().await?;
+        server.restart().await?;
+        let mut other = server.session(&ben).await?;
+        sender = server.session(&ada).await?;
+        other.request("conversation", json!({"conversation": place})).await?;
+        sender.listen(Duration::from_millis(2_500)).await?;
+        other.listen(Duration::from_millis(100)).await?;
+        ensure!(other.kept("receipt").is_empty(), "told: {:?}", other.kept("receipt"));
+        if let Some(own) = sender.kept("receipt").first() {
+            assert_eq!(own["user"], json!(ada.id));
+            return Ok(());
+        }
+    }
+    anyhow::bail!("nothing was ever found again")
 }

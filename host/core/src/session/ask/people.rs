@@ -68,7 +68,7 @@ impl Asker {
     pub(super) async fn profile(&self, id: u64, asked: Profile) -> Result<Vec<u8>, Error> {
         let Profile { display_name, avatar, time_zone, privacy: Privacy { presence, receipts } } = asked;
         let change = ProfileChange { display_name, avatar, time_zone, presence, receipts };
-        let user = self.host.change_profile(&self.user, self.session, &change).await?;
+        let user = self.host.change_profile(self.user.id, self.session, &change).await?;
         Ok(encode::ok(id, &OneUser { user: object::User::own(&user) }))
     }
 
