@@ -89,7 +89,8 @@ impl Host {
     ) -> Result<User, Error> {
         let accounts = &self.parts.accounts;
         let before = accounts.users(&[user]).await?.pop().ok_or_else(Error::not_found)?;
-        if accounts.with_profile(&before, change)? == before {
+        let wanted = accounts.with_profile(&before, change)?;
+        if wanted == before {
             return Ok(before);
         }
         let max = self.parts.limits.profiles_per_minute;
@@ -100,7 +101,15 @@ impl Host {
         })?;
         let stamp = self.parts.changes.begin();
         stamp.secured().await?;
-        let Concerned { peers, audience } = self.concerned(user).await?;
+        // What of one's doings others are shown is one's own business, but for receipts: they show in conversations.
+        let is_shown = User { privacy: before.privacy, ..wanted.clone() } != before;
+        let Concerned { peers, mut audience } = match is_shown || change.receipts.is_some() {
+            true => self.concerned(user).await?,
+            false => Concerned::default(),
+        };
+        if !is_shown {
+            audience.clear();
+        }
         // Before it is written: who is told for nothing loses nothing.
         self.parts.conversations.note_peer_changed(&peers, stamp.at()).await?;
         let after = accounts.set_profile(user, change).await?;

@@ -54,11 +54,18 @@ async fn a_profile_changes_field_by_field_and_is_told_to_who_shares_a_small_conv
         }
     }
     ensure!(times <= 2, "three changes within a second were told {times} times");
+    // What others are shown of one's doings is told to own devices alone.
+    laptop.listen(Duration::from_millis(1_200)).await?;
+    laptop.forget();
+    change(&mut phone, json!({"privacy": {"presence": "contacts"}})).await?;
+    assert_eq!(laptop.push("user").await?["privacy"]["presence"], "contacts");
     // What changes nothing is told to nobody; what is asked behind it comes without.
     assert_eq!(change(&mut phone, json!({})).await?["display_name"], "Ada");
     phone.send(small, "news").await?;
     other.push("message").await?;
     ensure!(phone.kept("user").is_empty(), "who asked has the answer");
+    friend.push("message").await?;
+    ensure!(friend.kept("user").is_empty(), "nobody else's business: {:?}", friend.kept("user"));
     ensure!(stranger.kept("user").is_empty() && stranger.request("users", json!({"query": "ada"})).await?["users"][0]["display_name"] == "Ada", "who shares what is large asks");
     Ok(())
 }
