@@ -127,7 +127,9 @@ impl Host {
         let small_max = self.parts.limits.follow_above as usize;
         let conversations = tables.present_in(user).await?;
         let mut circles = stream::iter(conversations)
-            .map(|conversation| async move { Ok::<_, Error>((conversation, tables.circle(conversation, small_max).await?)) })
+            .map(|conversation| async move {
+                Ok::<_, Error>((conversation, tables.circle(conversation, small_max).await?))
+            })
             .buffer_unordered(AT_ONCE);
         let mut concerned = Concerned::default();
         while let Some((conversation, circle)) = circles.try_next().await? {

@@ -71,7 +71,8 @@ impl Stored {
     async fn decide(&self, user: UserId, asked: &[(UserId, Shown)]) -> Result<Vec<bool>, Error> {
         let others: Vec<_> = asked.iter().map(|(other, _)| *other).collect();
         let between = self.relations.between(user, &others).await?;
-        let mut seen: Vec<_> = asked.iter().zip(&between).map(|(asked, between)| known(user, *asked, *between)).collect();
+        let mut seen: Vec<_> =
+            asked.iter().zip(&between).map(|(asked, between)| known(user, *asked, *between)).collect();
         let unknown: Vec<_> =
             others.iter().zip(&seen).filter_map(|(other, seen)| seen.is_none().then_some(*other)).collect();
         let mut sharing = self.sharing(user, &unknown).await?.into_iter();
@@ -108,8 +109,7 @@ impl Stored {
             let is_small = match known.get(&conversation) {
                 Some(is_small) => *is_small,
                 None => {
-                    let is_small =
-                        self.conversations.circle(conversation, self.small_max).await?.is_some();
+                    let is_small = self.conversations.circle(conversation, self.small_max).await?.is_some();
                     known.insert(conversation, is_small);
                     is_small
                 }

@@ -13,9 +13,7 @@ use godwit_protocol::{error::Error, object};
 pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> object::Conversation<'a> {
     let direct = view.meta.kind == Kind::Direct;
     // One's own are no secret, of notes.
-    let shown = |marked| {
-        marked == user || (peer.is_none_or(|peer| peer.privacy.receipts) && !view.blocked)
-    };
+    let shown = |marked| marked == user || (peer.is_none_or(|peer| peer.privacy.receipts) && !view.blocked);
     let peer_marks = view.peer.filter(|(marked, _)| shown(*marked)).map(|(_, marks)| marks);
     object::Conversation {
         id: view.meta.id,

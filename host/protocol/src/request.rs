@@ -291,7 +291,12 @@ mod tests {
         }
         check(&format!(r#"{{"typing": {{"conversation": "{UUID}"}}}}"#), 0, None, None);
         check(r#"{"typing": {}}"#, 0, Some(Invalid), Some("conversation"));
-        check(&format!(r#"{{"id": "1", "typing": {{"conversation": "{UUID}"}}}}"#), 0, Some(Invalid), Some("id"));
+        check(
+            &format!(r#"{{"id": "1", "typing": {{"conversation": "{UUID}"}}}}"#),
+            0,
+            Some(Invalid),
+            Some("id"),
+        );
         check(r#"{"id": 2}"#, 2, Some(UnknownRequest), None);
         check(r#"{"id": 2, "dance": {}}"#, 2, Some(UnknownRequest), None);
         check(&format!(r#"{{"id": 3, "send": {send}, "read": {{}}}}"#), 3, Some(Invalid), None);

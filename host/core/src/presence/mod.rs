@@ -189,7 +189,8 @@ impl Presence {
         };
         let mut all: Vec<_> = users.iter().zip(visible).map(show).collect();
         let is_away = |(presence, visible): (&object::Presence, &bool)| *visible && !presence.online;
-        let away: Vec<_> = all.iter().zip(visible).filter(|asked| is_away(*asked)).map(|(p, _)| p.user).collect();
+        let away: Vec<_> =
+            all.iter().zip(visible).filter(|asked| is_away(*asked)).map(|(p, _)| p.user).collect();
         let mut seen = self.seen.last(&away).await?.into_iter();
         for (presence, visible) in all.iter_mut().zip(visible) {
             if is_away((presence, visible)) {
@@ -287,7 +288,11 @@ impl Here {
     ///
     /// # Errors
     /// That of the store; the session goes on watching whom it watched.
-    pub async fn watch(&self, users: Vec<UserId>, answer: impl FnOnce(&[object::Presence])) -> Result<(), Error> {
+    pub async fn watch(
+        &self,
+        users: Vec<UserId>,
+        answer: impl FnOnce(&[object::Presence]),
+    ) -> Result<(), Error> {
         let Self { presence, entry } = self;
         let doubts = presence.doubts.load(Ordering::SeqCst);
         let visible = presence.sight.of(entry.user, &users).await?;

@@ -185,12 +185,7 @@ impl Table {
     }
 
     /// Notes whom a session watches from now on; whom it did before. `None` where it has ended.
-    pub fn rewatch(
-        &mut self,
-        user: UserId,
-        id: SessionId,
-        watched: Vec<UserId>,
-    ) -> Option<Vec<UserId>> {
+    pub fn rewatch(&mut self, user: UserId, id: SessionId, watched: Vec<UserId>) -> Option<Vec<UserId>> {
         let here = self.0.get_mut(&user)?.sessions.iter_mut().find(|here| here.id == id)?;
         Some(std::mem::replace(&mut here.watched, watched))
     }
@@ -357,7 +352,10 @@ mod tests {
         assert_eq!(heard(&mut drain).len(), 0, "of whom nothing is said");
         table.show(ADA, |viewer| Some(viewer != BEN));
         let hidden = heard(&mut drain);
-        assert!(hidden.len() == 1 && hidden[0].contains("false") && !hidden[0].contains("last_seen"), "{hidden:?}");
+        assert!(
+            hidden.len() == 1 && hidden[0].contains("false") && !hidden[0].contains("last_seen"),
+            "{hidden:?}"
+        );
         let _ = table.went(ADA, session(1), (began, Ms(1)), SETTLING);
         let (_, moved) = table.advance(ADA, began + 3 * SETTLING.offline_after, SETTLING);
         assert_eq!(moved, Some(Moved { online: false, seen: Some(Ms(1)), told: 0 }));

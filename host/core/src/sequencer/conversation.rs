@@ -475,7 +475,10 @@ mod tests {
         state.raise_by_sending(user, Seq(5));
         assert!(state.stored(user, on_its_way[0].to).is_none());
         assert!(state.unstored.contains(&user), "it rose meanwhile");
-        assert!(state.stored(user, state.marks(user)).is_some(), "it rose by loading: who is here must hear of it");
+        assert!(
+            state.stored(user, state.marks(user)).is_some(),
+            "it rose by loading: who is here must hear of it"
+        );
         assert!(state.unstored.is_empty());
         state.raise_by_sending(user, Seq(6));
         assert!(state.stored(user, state.marks(user)).is_none(), "it rose by a message, which says so");

@@ -19,9 +19,7 @@ use godwit_domain::{
         Roster, Scope, Trial,
     },
     revision::{MetaChange, What},
-    tables::{
-        Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, LastSeen, Plugins, Written,
-    },
+    tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, LastSeen, Plugins, Written},
     user::{Account, Login, Privacy, Shown, User},
     waist::{Partition, Put, Row},
 };

@@ -60,7 +60,11 @@ async fn a_list_says_when_the_other_one_changed_their_profile() {
     let says = |id| listed.iter().find(|listed| listed.conversation == id).unwrap();
     assert_eq!((says(id).peer_changed_at, says(id).touched_at()), (NOW.plus(9), NOW.plus(9)));
     assert_eq!((says(other).peer_changed_at, says(other).touched_at()), (Ms(0), NOW));
-    assert_eq!(house.tables.listed(user(2)).await.unwrap()[0].peer_changed_at, Ms(0), "whom it does not concern");
+    assert_eq!(
+        house.tables.listed(user(2)).await.unwrap()[0].peer_changed_at,
+        Ms(0),
+        "whom it does not concern"
+    );
 }
 
 #[tokio::test]

@@ -42,7 +42,10 @@ async fn a_profile_changes_field_by_field_and_is_told_to_who_shares_a_small_conv
     change(&mut phone, json!({"display_name": "Ada"})).await?;
     change(&mut phone, json!({"avatar": null, "privacy": {"receipts": false}})).await?;
     let user = change(&mut phone, json!({"time_zone": null})).await?;
-    assert_eq!((&user["display_name"], &user["avatar"], &user["time_zone"]), (&json!("Ada"), &Value::Null, &Value::Null));
+    assert_eq!(
+        (&user["display_name"], &user["avatar"], &user["time_zone"]),
+        (&json!("Ada"), &Value::Null, &Value::Null)
+    );
     assert_eq!(user["privacy"]["receipts"], false);
     let mut times = 0;
     loop {
@@ -66,7 +69,11 @@ async fn a_profile_changes_field_by_field_and_is_told_to_who_shares_a_small_conv
     ensure!(phone.kept("user").is_empty(), "who asked has the answer");
     friend.push("message").await?;
     ensure!(friend.kept("user").is_empty(), "nobody else's business: {:?}", friend.kept("user"));
-    ensure!(stranger.kept("user").is_empty() && stranger.request("users", json!({"query": "ada"})).await?["users"][0]["display_name"] == "Ada", "who shares what is large asks");
+    ensure!(
+        stranger.kept("user").is_empty()
+            && stranger.request("users", json!({"query": "ada"})).await?["users"][0]["display_name"] == "Ada",
+        "who shares what is large asks"
+    );
     Ok(())
 }
 
@@ -116,7 +123,10 @@ async fn a_profile_that_was_answered_outlives_a_kill_and_comes_with_a_resume() -
     server.kill().await?;
     server.restart().await?;
     let own = server.session(&ada).await?.connected;
-    assert_eq!((&own["user"]["display_name"], &own["user"]["privacy"]["presence"]), (&json!("Ada L."), &json!("nobody")));
+    assert_eq!(
+        (&own["user"]["display_name"], &own["user"]["privacy"]["presence"]),
+        (&json!("Ada L."), &json!("nobody"))
+    );
     let resumed = resume(&server, &ben, &before).await?;
     assert_eq!(resumed["recovered"], true);
     let changed = list(&resumed, "conversations")?;

@@ -50,7 +50,8 @@ async fn pair(server: &Server) -> Result<(Person, Person, Client)> {
 }
 
 #[tokio::test]
-async fn comings_and_goings_are_told_to_who_watches_when_they_have_settled_over_every_transport() -> Result<()> {
+async fn comings_and_goings_are_told_to_who_watches_when_they_have_settled_over_every_transport() -> Result<()>
+{
     let server = server("").await?;
     let (ben, mut watcher) = server.join("ben").await?;
     let mut bystander = server.session(&ben).await?;
@@ -68,7 +69,8 @@ async fn comings_and_goings_are_told_to_who_watches_when_they_have_settled_over_
             Transport::WebSocket => drop(client),
             // A session over HTTP goes on when its connections end.
             _ => {
-                let (path, body) = (format!("/admin/v1/users/{}/disabled", person.id), json!({"disabled": true}));
+                let (path, body) =
+                    (format!("/admin/v1/users/{}/disabled", person.id), json!({"disabled": true}));
                 expect(server.admin.call(Method::PUT, &path, Some(&body)).await?, 204)?;
             }
         }
@@ -124,7 +126,8 @@ async fn a_socket_without_a_sign_of_life_is_gone_after_two_pings() -> Result<()>
 }
 
 #[tokio::test]
-async fn strangers_see_nothing_until_they_share_a_small_conversation_and_nothing_more_when_they_part() -> Result<()> {
+async fn strangers_see_nothing_until_they_share_a_small_conversation_and_nothing_more_when_they_part()
+-> Result<()> {
     let server = Server::with(&format!("{UNLIMITED}follow_above = 3\n{SOON}")).await?;
     let (ada, mut here) = server.join("ada").await?;
     let (ben, mut watcher) = server.join("ben").await?;
@@ -189,12 +192,16 @@ async fn when_someone_was_seen_last_outlives_the_host() -> Result<()> {
     let mut watcher = server.session(&ben).await?;
     assert_eq!(asked(&mut watcher, ada.id).await?, (false, seen));
     let metrics = server.admin.metrics().await?;
-    ensure!(metrics.contains("godwit_online ") && metrics.contains("godwit_last_seen_failures_total 0"), "{metrics}");
+    ensure!(
+        metrics.contains("godwit_online ") && metrics.contains("godwit_last_seen_failures_total 0"),
+        "{metrics}"
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn who_is_writing_is_told_to_the_others_over_every_transport_and_never_answered_or_kept() -> Result<()> {
+async fn who_is_writing_is_told_to_the_others_over_every_transport_and_never_answered_or_kept() -> Result<()>
+{
     let server = server("").await?;
     let (ada, mut writer) = server.join("ada").await?;
     let (ben, mut hears) = server.join("ben").await?;
@@ -220,7 +227,10 @@ async fn who_is_writing_is_told_to_the_others_over_every_transport_and_never_ans
     writer.send(place, "written").await?;
     hears.push("message").await?;
     own.push("message").await?;
-    ensure!(hears.kept("typing").is_empty() && own.kept("typing").is_empty(), "to the others alone, once each");
+    ensure!(
+        hears.kept("typing").is_empty() && own.kept("typing").is_empty(),
+        "to the others alone, once each"
+    );
     let back = server.session(&ben).await?;
     assert_eq!(back.connected["conversations"][0]["last_seq"], 1);
     Ok(())

@@ -77,7 +77,7 @@ pub async fn run(plan: &Plan, report: &mut Report) -> Result<()> {
         beside.push(Group::gather(&host, began, size, 0).await?);
     }
     for group in &all {
-        group.until_told(Told::Everyone).await?;
+        group.until_all_here().await?;
         group.forget();
     }
     let (mut ratios, mut costs) = (Vec::new(), Vec::new());
@@ -85,7 +85,11 @@ pub async fn run(plan: &Plan, report: &mut Report) -> Result<()> {
         let reading = host.read().await?;
         for _ in 0..TIMES {
             let unwatched = beside.iter_mut().flat_map(|group| &mut group.people).take(groups);
-            come_and_go(host.public, began, unwatched, async || Ok(tokio::time::sleep(SETTLED).await)).await?;
+            let mut unwatched: Vec<_> = unwatched.collect();
+            go(unwatched.iter_mut().map(|someone| &mut **someone)).await;
+            tokio::time::sleep(SETTLED).await;
+            come(host.public, began, unwatched.into_iter()).await?;
+            tokio::time::sleep(SETTLED).await;
         }
         let without = host.since(&reading).await?.cpu;
         let reading = host.read().await?;
@@ -170,33 +174,11 @@ async fn come(public: SocketAddr, began: Instant, people: impl Iterator<Item = &
     Ok(())
 }
 
-async fn come_and_go<'a>(
-    public: SocketAddr,
-    began: Instant,
-    people: impl Iterator<Item = &'a mut Someone>,
-    settle: impl AsyncFn() -> Result<()>,
-) -> Result<()> {
-    let mut people: Vec<_> = people.collect();
-    go(people.iter_mut().map(|someone| &mut **someone)).await;
-    settle().await?;
-    come(public, began, people.into_iter()).await?;
-    settle().await
-}
-
 async fn told(groups: &[Group], times: usize) -> Result<()> {
     for group in groups {
-        group.until_told(Told::Times(times)).await?;
+        group.until_told(times).await?;
     }
     Ok(())
-}
-
-/// What is waited for.
-#[derive(Clone, Copy)]
-enum Told {
-    /// Everyone knows of everyone whom they watch that they are here.
-    Everyone,
-    /// Those who watch the first have heard so often of them.
-    Times(usize),
 }
 
 impl Group {
@@ -240,24 +222,21 @@ impl Group {
         (1..=self.watched).map(move |before| &self.people[size - before])
     }
 
-    async fn until_told(&self, what: Told) -> Result<()> {
-        let (listeners, due): (Vec<_>, _) = match what {
-            // Who was here by then is in the answer to `watch`: what comes is the end of a settling at most.
-            Told::Everyone => return self.until_all_here().await,
-            Told::Times(times) => (self.watchers().collect(), times),
-        };
-        for listener in listeners {
+    /// Those who watch the first have heard of them that often.
+    async fn until_told(&self, times: usize) -> Result<()> {
+        for listener in self.watchers() {
             godwit_e2e::eventually("a change of presence", || async {
                 if let Some(ended) = listener.connection.ended() {
                     anyhow::bail!("a connection ended: {ended}");
                 }
-                Ok((listener.connection.with_record(|record| record.presence.len()) >= due).then_some(()))
+                Ok((listener.connection.with_record(|record| record.presence.len()) >= times).then_some(()))
             })
             .await?;
         }
         Ok(())
     }
 
+    /// Everyone sees everyone whom they watch.
     async fn until_all_here(&self) -> Result<()> {
         for (index, someone) in self.people.iter().enumerate() {
             let users: Vec<_> = self.whom(index).collect();
