@@ -3,6 +3,8 @@
 //! The table is what `godwit config --limits` prints. A case sets its limit low, shows that what is at the limit still
 //! works, goes beyond it by one, and says what answered, in the words of the table. A limit that cannot be met from
 //! outside to the byte or the call has its case in the crate that obeys it: that one is named, and must exist.
+//!
+//! This file is long because every limit has its case in it.
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{
