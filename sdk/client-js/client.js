@@ -10,6 +10,7 @@ import { RequestError } from "./errors.js";
 import { Link } from "./link.js";
 import { Marks } from "./marks.js";
 import { Outbox } from "./outbox.js";
+import { Presence } from "./presence.js";
 import { revised, subject } from "./revisions.js";
 import { memoryStorage } from "./storage.js";
 import { Timeline } from "./timeline.js";
@@ -24,6 +25,7 @@ export class Client extends Emitter {
   #link;
   #outbox;
   #marks;
+  #presence;
   #timelines = new Map();
   #receipts = new Map();
   #filling = new Set();
@@ -93,6 +95,12 @@ export class Client extends Emitter {
       call: (name, payload, done) => this.#link.call(name, payload, done),
       known: (id) => this.conversations.get(id),
       onMarked: (id, marks) => this.#raise(id, marks),
+    });
+    this.#presence = new Presence({
+      call: (name, payload, done) => this.#link.call(name, payload, done),
+      tell: (name, payload) => this.#link.tell(name, payload),
+      onPresence: (presence) => this.emit("presence", presence),
+      onTyping: (id) => this.emit("typing", id),
     });
   }
 
@@ -200,6 +208,39 @@ export class Client extends Emitter {
     return users.find((user) => user.name === name) ?? null;
   }
 
+  /** Changes what others see of this person: what is absent stays, `null` clears. */
+  async setProfile(change) {
+    const { user } = await this.request("profile", change);
+    this.user = user;
+    this.#meet([user]);
+    return user;
+  }
+
+  /** Watches these people, and nobody else from now on: the event `presence` tells of each. Kept over reconnecting. */
+  watch(users) {
+    this.#presence.watch(users, this.state === "connected");
+  }
+
+  /** What is known of someone who is watched: `{user, online, last_seen?}`, or `null`. */
+  presence(user) {
+    return this.#presence.known.get(user) ?? null;
+  }
+
+  /** Asks once who is here, without watching them. */
+  async askPresence(users) {
+    return (await this.request("presence", { users })).presence;
+  }
+
+  /** This person is writing there: call it as often as keys are hit. */
+  typing(conversation) {
+    this.#presence.typing(conversation);
+  }
+
+  /** Who else is writing there, by id; the event `typing` tells when that changes. */
+  typists(conversation) {
+    return this.#presence.typists(conversation);
+  }
+
   /** The person of that id if it is known; else asks for it, and the event `user` follows. */
   person(id) {
     const user = this.users.get(id);
@@ -227,6 +268,7 @@ export class Client extends Emitter {
    * @returns {Promise<object>} The message as accepted; fails with the refusal.
    */
   send(message) {
+    this.#presence.sent(message.conversation);
     const seen_seq = this.#timelines.get(message.conversation)?.newest ?? 0;
     const entry = this.#outbox.add({ ...message, seen_seq });
     const settled = new Promise((resolve, reject) => this.#settling.set(entry.client_id, { resolve, reject }));
@@ -354,6 +396,7 @@ export class Client extends Emitter {
     for (const id of this.#timelines.keys()) this.#catchUp(id);
     this.#outbox.online(held);
     this.#marks.online();
+    this.#presence.online();
     // A session begins without following anything.
     for (const id of this.#following) this.#follow(id);
     for (const id of [...this.#unreviewed.keys()]) this.#review(id);
@@ -388,6 +431,7 @@ export class Client extends Emitter {
     for (const timer of this.#gapTimers.values()) clearTimeout(timer);
     this.#gapTimers.clear();
     this.#outbox.offline();
+    this.#presence.offline();
   }
 
   #forget() {
@@ -405,12 +449,26 @@ export class Client extends Emitter {
     else if (name === "verdict") this.#outbox.settle(value);
     else if (name === "heads") for (const head of value) this.#ask(head.conversation);
     else if (name === "hidden") this.#hide(value.conversation, [value.seq]);
+    else if (name === "presence") this.#presence.take(value);
+    else if (name === "typing") this.#presence.heard(value);
+    else if (name === "user") this.#changed(value);
     else if (name === "cursor" && !this.#syncing) this.#cursor = { ...this.#cursor, ...value };
     // What a later version of the protocol pushes is its user's to read.
     this.emit(`push:${name}`, value);
   }
 
+  #changed(user) {
+    if (user.id === this.user?.id) this.user = user;
+    this.#meet([user]);
+    for (const conversation of this.conversations.values()) {
+      if (conversation.peer?.id !== user.id) continue;
+      conversation.peer = user;
+      this.emit("conversation", conversation);
+    }
+  }
+
   #received(message) {
+    this.#presence.stopped(message.conversation, message.sender);
     const conversation = this.conversations.get(message.conversation);
     // Its announcement went missing; what it brings holds the message.
     if (!conversation) return this.#ask(message.conversation);

@@ -71,6 +71,12 @@ export class Connection {
     this.#flushSoon();
   }
 
+  /** Says what has no answer. Where it cannot be said now it never is. */
+  tell(name, payload) {
+    if (this.#closed || this.#retired || this.hello === null) return;
+    this.#socket.send(JSON.stringify({ [name]: payload }));
+  }
+
   /** Closes the socket once the answers that are due have come; takes no new requests. */
   retire() {
     this.#retired = true;

@@ -25,6 +25,24 @@ export interface User {
   bot?: boolean;
   time_zone?: string | null;
   joined_at: number;
+  /** Of oneself alone: what others are shown. */
+  privacy?: { presence: "everyone" | "contacts" | "nobody"; receipts: boolean } | null;
+}
+
+/** How a profile is to change: what is absent stays, `null` clears. */
+export interface ProfileChange {
+  display_name?: string | null;
+  avatar?: string | null;
+  /** IANA name, such as `Europe/London`. */
+  time_zone?: string | null;
+  privacy?: Partial<NonNullable<User["privacy"]>>;
+}
+
+export interface Presence {
+  user: string;
+  online: boolean;
+  /** Until when they were here, in milliseconds since the Unix epoch; not of who is not shown. */
+  last_seen?: number | null;
 }
 
 export interface Message {
@@ -231,8 +249,12 @@ export interface Events {
   /** Someone's marks moved. */
   receipt: Receipt;
   revision: Revision;
-  /** A person became known. */
+  /** A person became known, or changed. */
   user: User;
+  /** Someone who is watched came or went. */
+  presence: Presence;
+  /** Who is writing in this conversation, as `typists` returns them, changed. */
+  typing: string;
   /** An entry of the outbox came, changed or went. */
   outbox: Entry;
   /** An entry was accepted. */
@@ -354,6 +376,18 @@ export class Client {
   moreConversations(): Promise<void>;
   /** The person of exactly that name. */
   findUser(name: string): Promise<User | null>;
+  /** Changes what others see of this person. */
+  setProfile(change: ProfileChange): Promise<User>;
+  /** Watches these people, up to 200, and nobody else from now on. Kept over reconnecting. */
+  watch(users: string[]): void;
+  /** What is known of someone who is watched. */
+  presence(user: string): Presence | null;
+  /** Asks once who is here. */
+  askPresence(users: string[]): Promise<Presence[]>;
+  /** This person is writing there: call it as often as keys are hit. */
+  typing(conversation: string): void;
+  /** Who else is writing there, by id. */
+  typists(conversation: string): string[];
   /** The person of that id if known; else it is asked for, and the event `user` follows. */
   person(id: string): User | null;
 }

@@ -80,6 +80,11 @@ export class Link {
     else done(connectionLost());
   }
 
+  /** Says what has no answer, if there is a session. */
+  tell(name, payload) {
+    this.#current?.tell(name, payload);
+  }
+
   #set(state, detail = {}) {
     this.state = state;
     this.#options.onState({ state, ...detail });

@@ -10,9 +10,12 @@ use crate::{
     metrics::Metrics,
     outbox::{self, Drain},
     person::People,
+    presence::{self, Presence},
+    profile,
     registry::Registry,
     sequencer::{self, Cards},
     session::{Session, cursor::Cursor, resume},
+    sight,
 };
 use bytes::Bytes;
 use godwit_domain::{
@@ -20,6 +23,7 @@ use godwit_domain::{
     id::{ConversationId, Generation, LoginId, Seq, UserId},
     notification::Notifications,
     plugin::Part,
+    relations::Relations,
     tables,
     time::{Clock, Ms},
 };
@@ -83,6 +87,12 @@ pub struct Parts {
     pub work: Arc<dyn tables::Work>,
     /// What is counted of that.
     pub actor_metrics: actors::Metrics,
+    /// How users stand to each other.
+    pub relations: Arc<dyn Relations>,
+    /// When users were seen last.
+    pub last_seen: Arc<dyn tables::LastSeen>,
+    /// How presence settles.
+    pub presence: presence::Options,
     /// The rows of plugins.
     pub plugin_tables: Arc<dyn tables::Plugins>,
     /// Who may come in.
@@ -111,6 +121,10 @@ pub struct Host {
     pub(crate) cards: Arc<Cards>,
     pub(crate) people: People,
     pub(crate) crew: Arc<actors::Crew>,
+    /// Users as they are stored, remembered for a while.
+    pub(crate) known: Arc<deliver::People>,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) profiles: profile::Changed,
     hello: object::Hello,
     /// The same as a push, encoded once.
     hello_frame: Bytes,
@@ -150,9 +164,11 @@ impl Host {
         let (work, clock, counted) = (parts.work.clone(), parts.clock.clone(), parts.actor_metrics.clone());
         let crew = actors::Crew::new(parts.actors.clone(), work, clock, counted);
         let (later, commands) = later::channel();
+        let known = Arc::new(deliver::People::new(parts.account_tables.clone(), parts.clock.clone()));
+        let presence = start_presence(&parts, known.clone());
         let stage = Stage::new(deliver::Ports {
             router: parts.registry.clone(),
-            accounts: parts.account_tables.clone(),
+            people: known.clone(),
             later: later.clone(),
             clock: parts.clock.clone(),
             metrics: parts.metrics.clone(),
@@ -163,6 +179,8 @@ impl Host {
             held: parts.held.clone(),
             filters: parts.filters.clone(),
             accounts: parts.account_tables.clone(),
+            relations: parts.relations.clone(),
+            presence: presence.clone(),
             cards: cards.clone(),
             router: parts.registry.clone(),
             stage: stage.clone(),
@@ -178,10 +196,23 @@ impl Host {
         let hello_frame = encode::push("hello", &hello).into();
         let (people, draining) = (People::default(), AtomicBool::new(false));
         let (deferrals, metrics) = (parts.deferrals.clone(), parts.metrics.clone());
-        let host =
-            Arc::new(Self { parts, sequencer, stage, cards, people, crew, hello, hello_frame, draining });
+        let host = Arc::new(Self {
+            parts,
+            sequencer,
+            stage,
+            cards,
+            people,
+            crew,
+            known,
+            presence,
+            profiles: profile::Changed::default(),
+            hello,
+            hello_frame,
+            draining,
+        });
         tokio::spawn(later::run(Arc::downgrade(&host), commands, deferrals, metrics));
         tokio::spawn(tell_in_time(Arc::downgrade(&host)));
+        tokio::spawn(profile::tell_in_time(Arc::downgrade(&host)));
         tokio::spawn(held::tend_in_time(Arc::downgrade(&host)));
         tokio::spawn(actors::tend(Arc::downgrade(&host)));
         host
@@ -258,6 +289,7 @@ impl Host {
         self.until_empty(CLOSE_WAIT).await;
         self.crew.close().await;
         self.settle().await;
+        self.presence.write_all().await;
         tracing::info!(left = registry.len(), "drained");
     }
 
@@ -288,6 +320,22 @@ impl Host {
     pub async fn settle(&self) {
         self.sequencer.settle().await;
         self.stage.settle().await;
+    }
+
+    /// Contacts or blocks between two users changed, durably: from when this returns on neither is shown anything that
+    /// they may no longer see.
+    ///
+    /// # Errors
+    /// That of the store.
+    pub async fn related(&self, users: [UserId; 2]) -> Result<(), Error> {
+        for user in users {
+            if let Some(facts) = self.parts.registry.facts(user) {
+                let reading = facts.blocks.begin();
+                facts.blocks.finish(reading, self.parts.relations.blocks(user).await?.into());
+            }
+            self.presence.look_again(user).await;
+        }
+        Ok(())
     }
 
     /// Looks now what is due of the notifications that were put off, as is done every second.
@@ -322,6 +370,18 @@ async fn tell_in_time(host: Weak<Host>) {
             host.tell_cursors();
         }
     }
+}
+
+fn start_presence(parts: &Parts, known: Arc<deliver::People>) -> Arc<Presence> {
+    let small_max = parts.limits.follow_above as usize;
+    let (conversations, relations) = (parts.conversations.clone(), parts.relations.clone());
+    let ports = presence::Ports {
+        sight: Arc::new(sight::Stored::new(known, conversations, relations, small_max)),
+        last_seen: parts.last_seen.clone(),
+        clock: parts.clock.clone(),
+        metrics: parts.metrics.clone(),
+    };
+    Presence::start(&parts.presence, ports)
 }
 
 fn cursor_frame(user: UserId, at: Ms) -> Bytes {

@@ -38,6 +38,15 @@ pub struct Options {
     /// How many logins and registrations a minute, counted per name and per address; 0 turns the limit off.
     #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub logins_per_minute: u32,
+    /// How many people a user may look up by name in a minute; 0 turns the limit off.
+    #[schemars(extend("exceeded" = "`rate_limited`"))]
+    pub lookups_per_minute: u32,
+    /// How often a user may change their profile in a minute; 0 turns the limit off.
+    #[schemars(extend("exceeded" = "`rate_limited`"))]
+    pub profiles_per_minute: u32,
+    /// How often a connection may say in a second that someone is writing; 0 turns the limit off.
+    #[schemars(extend("exceeded" = "not told"))]
+    pub typings_per_s: u32,
     /// Receipts are pushed, and marks of others kept, in groups of up to so many members.
     #[schemars(extend("exceeded" = "no receipts are pushed"))]
     pub receipts_above: usize,
@@ -68,6 +77,9 @@ impl Default for Options {
             held_max: 20,
             hold_max_s: 3 * 24 * 60 * 60,
             logins_per_minute: 20,
+            lookups_per_minute: 60,
+            profiles_per_minute: 10,
+            typings_per_s: 2,
             receipts_above: 100,
             follow_above: 100,
             follows_max: 500,

@@ -39,6 +39,22 @@ pub struct Metrics {
     pub deferred: Gauge,
     /// Notifications that were put off and are no more, by how they ended.
     pub deferrals_ended: Family<Ended, Counter>,
+    /// Users who count as online.
+    pub online: Gauge,
+    /// Users whom sessions watch, each as often as it is watched.
+    pub watches: Gauge,
+    /// Users who came to be online or offline.
+    pub presence_changes: Counter,
+    /// Sessions that were told so.
+    pub presence_pushes: Counter,
+    /// Users of whom it waits to be written when they were seen last.
+    pub last_seen_waiting: Gauge,
+    /// Failures to write that; it is tried again.
+    pub last_seen_failures: Counter,
+    /// Profiles whose change was told to those who share a conversation.
+    pub profiles_told: Counter,
+    /// Times that someone was said to be writing.
+    pub typings: Counter,
 }
 
 /// The label of [`Metrics::deferrals_ended`].
@@ -110,6 +126,14 @@ impl Default for Metrics {
             overdue: Counter::default(),
             deferred: Gauge::default(),
             deferrals_ended: Family::default(),
+            online: Gauge::default(),
+            watches: Gauge::default(),
+            presence_changes: Counter::default(),
+            presence_pushes: Counter::default(),
+            last_seen_waiting: Gauge::default(),
+            last_seen_failures: Counter::default(),
+            profiles_told: Counter::default(),
+            typings: Counter::default(),
         }
     }
 }
@@ -135,6 +159,20 @@ impl Metrics {
         registry.register("deferred", "Notifications that are put off", self.deferred.clone());
         let help = "Notifications that were put off and are no more";
         registry.register("deferrals_ended", help, self.deferrals_ended.clone());
+        registry.register("online", "Users who count as online", self.online.clone());
+        let help = "Users whom sessions watch, each as often as it is watched";
+        registry.register("watches", help, self.watches.clone());
+        let help = "Users who came to be online or offline";
+        registry.register("presence_changes", help, self.presence_changes.clone());
+        let help = "Sessions that were told that someone came to be online or offline";
+        registry.register("presence_pushes", help, self.presence_pushes.clone());
+        let help = "Users of whom it waits to be written when they were seen last";
+        registry.register("last_seen_waiting", help, self.last_seen_waiting.clone());
+        let help = "Failures to write when users were seen last";
+        registry.register("last_seen_failures", help, self.last_seen_failures.clone());
+        let help = "Profiles whose change was told to others";
+        registry.register("profiles_told", help, self.profiles_told.clone());
+        registry.register("typings", "Times that someone was said to be writing", self.typings.clone());
     }
 
     /// Counts notifications that are no longer put off.

@@ -44,6 +44,8 @@ impl People {
 #[derive(Default)]
 pub struct Person {
     sends: Mutex<Bucket>,
+    lookups: Mutex<Minute>,
+    profiles: Mutex<Minute>,
     recent: Mutex<Option<Box<Recent>>>,
     /// Few, as a user's requests in flight are, so a list is the smallest and the fastest.
     judging: Mutex<Vec<(ConversationId, ClientId)>>,
@@ -58,6 +60,22 @@ impl Person {
     /// In how many milliseconds there will be one again.
     pub fn take_send(&self, now: Ms, per_s: u32, burst: u32) -> Result<(), u64> {
         self.sends.lock().take(now, per_s, burst)
+    }
+
+    /// Counts a look-up of a name.
+    ///
+    /// # Errors
+    /// There were `max` within a minute: in how many milliseconds there may be one again.
+    pub fn take_lookup(&self, now: Ms, max: u32) -> Result<(), u64> {
+        self.lookups.lock().take(now, max)
+    }
+
+    /// Counts a change of the profile.
+    ///
+    /// # Errors
+    /// There were `max` within a minute: in how many milliseconds there may be one again.
+    pub fn take_profile(&self, now: Ms, max: u32) -> Result<(), u64> {
+        self.profiles.lock().take(now, max)
     }
 
     /// Notes an attempt to send and says what came before it.
@@ -146,6 +164,28 @@ impl Bucket {
     /// Whether nothing would be lost by forgetting it.
     pub fn is_full(&self, now: Ms, per_s: u32) -> bool {
         now.since(self.at).saturating_mul(u64::from(per_s)) >= self.spent
+    }
+}
+
+/// What happened within a minute, counted from the first.
+#[derive(Debug, Default)]
+struct Minute {
+    since: Ms,
+    count: u32,
+}
+
+impl Minute {
+    /// Counts one more of `max`; 0 is no limit.
+    fn take(&mut self, now: Ms, max: u32) -> Result<(), u64> {
+        const MINUTE_MS: u64 = 60_000;
+        if now.since(self.since) >= MINUTE_MS {
+            *self = Self { since: now, count: 0 };
+        }
+        if max > 0 && self.count >= max {
+            return Err(self.since.plus(MINUTE_MS).since(now));
+        }
+        self.count = self.count.saturating_add(1);
+        Ok(())
     }
 }
 
@@ -257,6 +297,15 @@ impl<const N: usize> Parts<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_minute_allows_so_many_and_says_when_there_is_a_next_one() {
+        let mut minute = Minute::default();
+        let at = |second: u64| Ms(1_000_000 + second * 1_000);
+        let told: Vec<_> = [0, 1, 2, 59, 60, 61].map(|second| minute.take(at(second), 2)).into();
+        assert_eq!(told, [Ok(()), Ok(()), Err(58_000), Err(1_000), Ok(()), Ok(())]);
+        assert!((0..100).all(|_| minute.take(at(62), 0).is_ok()), "0 is no limit");
+    }
 
     #[test]
     fn a_bucket_allows_its_burst_and_then_its_rate() {

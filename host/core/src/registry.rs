@@ -1,6 +1,9 @@
 //! Who is connected here: user → sessions, and the port through which everything for a user leaves a shard.
 
-use crate::outbox::{Outbox, Pace};
+use crate::{
+    facts::Facts,
+    outbox::{Outbox, Pace},
+};
 use bytes::Bytes;
 use godwit_domain::id::{ConversationId, LoginId, Seq, SessionId, UserId};
 use godwit_protocol::{error::Close, object};
@@ -62,6 +65,9 @@ pub trait Router: Send + Sync + 'static {
     /// Whether the user has a session other than `except`: saves encoding for nobody.
     fn reaches(&self, user: UserId, except: Option<SessionId>) -> bool;
 
+    /// Hands a frame that is worth something now or never to the sessions of the audience that follow a conversation.
+    fn tell_followers(&self, audience: &[UserId], conversation: ConversationId, frame: Bytes);
+
     /// How the user's sessions stand to a conversation.
     fn attends(&self, user: UserId, conversation: ConversationId) -> Attends;
 }
@@ -91,6 +97,8 @@ pub struct Entry {
     pub active: AtomicBool,
     /// The conversations that it follows, in order.
     pub following: Mutex<Vec<ConversationId>>,
+    /// What is known of its user: the same for all of their sessions.
+    pub facts: Arc<Facts>,
 }
 
 impl Entry {
@@ -163,15 +171,23 @@ impl Registry {
         &self.stripes[usize::from(user.as_bytes()[15]) % STRIPES]
     }
 
-    /// Adds a session, which is here until what this returns is dropped.
-    pub fn add(self: &Arc<Self>, entry: Entry) -> Registered {
+    /// Adds a session, which is here until what this returns is dropped. What the user's other sessions know of them
+    /// already it knows as well.
+    pub fn add(self: &Arc<Self>, mut entry: Entry) -> Registered {
+        let mut users = self.stripe(entry.user).write();
+        let sessions = users.entry(entry.user).or_insert_with(|| Vec::with_capacity(1));
+        if let Some(other) = sessions.first() {
+            entry.facts = other.facts.clone();
+        }
         let entry = Arc::new(entry);
-        self.stripe(entry.user)
-            .write()
-            .entry(entry.user)
-            .or_insert_with(|| Vec::with_capacity(1))
-            .push(entry.clone());
+        sessions.push(entry.clone());
+        drop(users);
         Registered { registry: self.clone(), entry }
+    }
+
+    /// What is known of a user who is connected.
+    pub fn facts(&self, user: UserId) -> Option<Arc<Facts>> {
+        self.stripe(user).read().get(&user)?.first().map(|entry| entry.facts.clone())
     }
 
     fn remove(&self, entry: &Entry) {
@@ -264,6 +280,15 @@ impl Router for Registry {
     fn unspare(&self, user: UserId, conversation: ConversationId) {
         for entry in self.stripe(user).read().get(&user).into_iter().flatten() {
             entry.outbox.unspare(conversation);
+        }
+    }
+
+    fn tell_followers(&self, audience: &[UserId], conversation: ConversationId, frame: Bytes) {
+        for user in audience {
+            let users = self.stripe(*user).read();
+            let sessions = users.get(user).into_iter().flatten();
+            let following = sessions.filter(|entry| entry.follows(conversation));
+            following.for_each(|entry| entry.outbox.push(frame.clone(), None));
         }
     }
 

@@ -12,7 +12,9 @@ use godwit_protocol::{error::Error, object};
 /// The object of a conversation for `user`. `peer` is the other one of a direct conversation.
 pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> object::Conversation<'a> {
     let direct = view.meta.kind == Kind::Direct;
-    let peer_marks = view.peer.map(|(_, marks)| marks);
+    // One's own are no secret, of notes.
+    let shown = |marked| marked == user || (peer.is_none_or(|peer| peer.privacy.receipts) && !view.blocked);
+    let peer_marks = view.peer.filter(|(marked, _)| shown(*marked)).map(|(_, marks)| marks);
     object::Conversation {
         id: view.meta.id,
         kind: view.meta.kind,

@@ -176,13 +176,24 @@ pub struct Listed {
     pub marked_at: Ms,
     /// When they deleted a message for themselves last, or tried to.
     pub hidden_at: Ms,
+    /// When the other one of a direct conversation changed their profile last, or tried to.
+    pub peer_changed_at: Ms,
 }
 
 impl Listed {
     /// When any of it changed last.
     pub fn touched_at(&self) -> Ms {
-        self.changed_at.max(self.marked_at).max(self.hidden_at)
+        self.changed_at.max(self.marked_at).max(self.hidden_at).max(self.peer_changed_at)
     }
+}
+
+/// Who is in a conversation that is small, as its rows say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circle {
+    /// What kind.
+    pub kind: Kind,
+    /// Who is in, in order.
+    pub members: Vec<UserId>,
 }
 
 /// A mark that is to be stored.

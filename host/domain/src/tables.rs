@@ -7,7 +7,7 @@ mod work;
 pub use work::*;
 
 use crate::{
-    conversation::{Head, Listed, Marks, Member, Meta, Rise},
+    conversation::{Circle, Head, Listed, Marks, Member, Meta, Rise},
     held::{Held, Rejection, Settled},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
@@ -224,6 +224,16 @@ pub trait Conversations: Send + Sync + 'static {
     /// The user's conversations, those that were left included.
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error>;
 
+    /// The conversations that the user is in, in order: less than [`Conversations::listed`] reads.
+    async fn present_in(&self, user: UserId) -> Result<Vec<ConversationId>, Error>;
+
+    /// Who is in a conversation; `None` where these are more than `max`, or it does not exist.
+    async fn circle(&self, conversation: ConversationId, max: usize) -> Result<Option<Circle>, Error>;
+
+    /// Notes for each of these that the other one of that direct conversation changes their profile, so that they are
+    /// told when they resume.
+    async fn note_peer_changed(&self, told: &[(UserId, ConversationId)], at: Ms) -> Result<(), Error>;
+
     /// Hides a message from that user for ever; returns how many they hid there. Hiding it again changes nothing.
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error>;
 
@@ -261,6 +271,16 @@ pub trait Conversations: Send + Sync + 'static {
 
     /// Stores a higher bound.
     async fn raise_change_bound(&self, bound: Ms) -> Result<(), Error>;
+}
+
+/// When users were seen last.
+#[async_trait]
+pub trait LastSeen: Send + Sync + 'static {
+    /// When each of these was seen last, in the order asked; `None` for who never was.
+    async fn last_seen(&self, users: &[UserId]) -> Result<Vec<Option<Ms>>, Error>;
+
+    /// Stores when users were seen; an earlier time changes nothing.
+    async fn raise_last_seen(&self, seen: &[(UserId, Ms)]) -> Result<(), Error>;
 }
 
 /// The drafts on hold. A timer stands for each conversation that has any, from before they are stored.

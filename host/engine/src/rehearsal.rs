@@ -13,7 +13,7 @@ use godwit_domain::{
     filter::{Activity, Place, Scene, Wording},
     id::{ConversationId, UserId},
     time::Ms,
-    user::User,
+    user::{Privacy, User},
 };
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ fn scene(now: Ms) -> Scene {
         bot: false,
         time_zone: None,
         joined_at: now,
+        avatar: None,
+        privacy: Privacy::default(),
     };
     Scene {
         now,

@@ -17,7 +17,9 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{notification::Undelivered, plugin, tables::Conversations, time::Clock};
+use godwit_domain::{
+    notification::Undelivered, plugin, relations::Nobody, tables::Conversations, time::Clock,
+};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -158,6 +160,9 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         actors: engine.clone(),
         work: tables.clone(),
         actor_metrics,
+        relations: Arc::new(Nobody),
+        last_seen: tables.clone(),
+        presence: settings.presence.clone(),
         plugin_tables: tables,
         accounts: accounts.clone(),
         registry: sessions,

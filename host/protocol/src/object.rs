@@ -27,11 +27,16 @@ pub struct User<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    avatar: Option<Uuid>,
     #[serde(skip_serializing_if = "no")]
     bot: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     time_zone: Option<&'a str>,
     joined_at: Ms,
+    /// Told to the user alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    privacy: Option<user::Privacy>,
 }
 
 impl<'a> From<&'a user::User> for User<'a> {
@@ -40,10 +45,19 @@ impl<'a> From<&'a user::User> for User<'a> {
             id: user.id,
             name: &user.name,
             display_name: user.display_name.as_deref(),
+            avatar: user.avatar,
             bot: user.bot,
             time_zone: user.time_zone.as_deref(),
             joined_at: user.joined_at,
+            privacy: None,
         }
+    }
+}
+
+impl<'a> User<'a> {
+    /// The user as they see themselves.
+    pub fn own(user: &'a user::User) -> Self {
+        Self { privacy: Some(user.privacy), ..Self::from(user) }
     }
 }
 
@@ -207,6 +221,27 @@ pub struct Receipt {
     pub read_seq: Seq,
     /// When.
     pub at: Ms,
+}
+
+/// Whether someone is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Presence {
+    /// Who.
+    pub user: UserId,
+    /// Whether.
+    pub online: bool,
+    /// Until when they were, where they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<Ms>,
+}
+
+/// Someone is writing.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Typing {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who.
+    pub user: UserId,
 }
 
 /// A member, as `members` lists it.

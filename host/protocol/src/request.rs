@@ -20,6 +20,10 @@ use std::borrow::Cow;
 
 /// The largest `id` of a request: what a JSON number carries exactly everywhere.
 pub const ID_MAX: u64 = (1 << 53) - 1;
+/// The request that has no reply, and so needs no `id`.
+const UNANSWERED: &str = "typing";
+/// How many users a session may watch, and ask about at once.
+pub const WATCHED_MAX: usize = 200;
 /// How many items a list answers where the request does not say.
 pub const LIMIT_DEFAULT: u32 = 50;
 /// How many items a list answers at most.
@@ -33,7 +37,7 @@ pub struct Malformed;
 /// A request that came in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incoming {
-    /// What its reply carries: the client's id, or 0 where that could not be used.
+    /// What its reply carries: the client's id, or 0 where that could not be used, or there is none and no reply is due.
     pub id: u64,
     /// What is asked, or what is wrong with it.
     pub request: Result<Request, Error>,
@@ -128,6 +132,14 @@ requests! {
     Commands(Commands) = "commands";
     /// A slash command.
     Command(Command) = "command";
+    /// What others are shown of the asker.
+    Profile(Profile) = "profile";
+    /// Whose presence the session is to be told.
+    Watch(Watch) = "watch";
+    /// Who is here now.
+    Presence(Watch) = "presence";
+    /// Someone is writing; the one request without a reply.
+    Typing(Typing) = "typing";
 }
 
 /// The number of items to answer: the default where none is asked, cut to the maximum, `invalid` below 1.
@@ -148,7 +160,11 @@ pub fn parse(text: &str) -> Result<Incoming, Malformed> {
         return Err(Malformed);
     }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Malformed)?;
-    let id = envelope.id.and_then(|id| id.get().parse().ok()).filter(|id| (1..=ID_MAX).contains(id));
+    let is_unanswered = matches!(envelope.payload, Payload::One(UNANSWERED, _));
+    let id = match envelope.id {
+        None if is_unanswered => Some(0),
+        id => id.and_then(|id| id.get().parse().ok()).filter(|id| (1..=ID_MAX).contains(id)),
+    };
     let Some(id) = id else {
         let error = Error::invalid("id", format!("`id` must be an integer from 1 to {ID_MAX}"));
         return Ok(Incoming { id: 0, request: Err(error) });
@@ -277,6 +293,14 @@ mod tests {
         for id in ["0", "-1", "1.5", "\"1\"", "null", "9007199254740992", "1e3"] {
             check(&format!(r#"{{"id": {id}, "send": {send}}}"#), 0, Some(Invalid), Some("id"));
         }
+        check(&format!(r#"{{"typing": {{"conversation": "{UUID}"}}}}"#), 0, None, None);
+        check(r#"{"typing": {}}"#, 0, Some(Invalid), Some("conversation"));
+        check(
+            &format!(r#"{{"id": "1", "typing": {{"conversation": "{UUID}"}}}}"#),
+            0,
+            Some(Invalid),
+            Some("id"),
+        );
         check(r#"{"id": 2}"#, 2, Some(UnknownRequest), None);
         check(r#"{"id": 2, "dance": {}}"#, 2, Some(UnknownRequest), None);
         check(&format!(r#"{{"id": 3, "send": {send}, "read": {{}}}}"#), 3, Some(Invalid), None);

@@ -7,7 +7,7 @@
 //! Neither knows the other: they meet at [`godwit_domain::waist::Store`].
 //!
 //! ```
-//! use godwit_domain::{id::UserId, tables::Accounts, time::{Clock, Ms}, user::{Account, User}};
+//! use godwit_domain::{id::UserId, tables::Accounts, time::{Clock, Ms}, user::{Account, Privacy, User}};
 //! use godwit_storage::{redb::{Backend, Metrics, Options}, tables::Tables};
 //! use std::sync::Arc;
 //!
@@ -31,6 +31,8 @@
 //!     bot: false,
 //!     time_zone: None,
 //!     joined_at: Ms(0),
+//!     avatar: None,
+//!     privacy: Privacy::default(),
 //! };
 //! let ada = Account { user, password_hash: None, disabled: false, token_version: 0 };
 //! let _ = tables.create_account(&ada).await.unwrap();

@@ -62,6 +62,8 @@ class Host {
   frames = 0;
   /** Pushes of messages with these numbers are left out. */
   lostPushes = new Set();
+  /** Who is here, for those who watch. */
+  here = new Set();
   /** Whether something on the way lets no socket through. */
   blocksSockets = false;
   /** Whether something on the way keeps streams back. */
@@ -147,6 +149,7 @@ class Host {
         this.#httpSessions.set(reply.ok.session, session);
         reply.ok.hello = this.hello;
       }
+      if (!reply && "typing" in JSON.parse(text)) response.writeHead(204).end();
       if (reply) response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(reply));
       for (const push of pushes) push();
     });
@@ -277,8 +280,9 @@ class Host {
       if (fault === "drop") this[name](session, request[name], later);
       return fault === "drop" ? fault : { id, error: fault };
     }
-    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "commands", "command", "follow", "unfollow", "active"];
+    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "commands", "command", "follow", "unfollow", "active", "watch", "presence", "profile", "typing"];
     if (!known.includes(name)) return { id, error: refusal("unknown_request", `no request is called \`${name}\``) };
+    if (name === "typing") return this.typing(session, request[name], later);
     try {
       return { id, ok: this[name](session, request[name], later) };
     } catch (error) {
@@ -317,6 +321,39 @@ class Host {
   active(session, { active }) {
     session.active = active;
     return {};
+  }
+
+  watch(session, { users }) {
+    session.watched = users;
+    return this.presence(session, { users });
+  }
+
+  presence(session, { users }) {
+    return { presence: users.map((user) => ({ user, online: this.here.has(user), last_seen: this.here.has(user) ? undefined : 7 })) };
+  }
+
+  /** Someone is here from now on, or no longer. */
+  come(user, online) {
+    if (online) this.here.add(user);
+    else this.here.delete(user);
+    for (const session of this.#sessions) {
+      if (session.watched?.includes(user)) session.push({ presence: { user, online } });
+    }
+  }
+
+  profile(session, change, later) {
+    const account = this.#users.get(session.user);
+    account.user = { ...account.user, ...change };
+    for (const user of this.#users.keys()) later(user, { user: account.user }, session);
+    return { user: account.user };
+  }
+
+  // It has no answer.
+  typing(session, { conversation: id }, later) {
+    for (const member of this.#find(session, id).members.keys()) {
+      if (member !== session.user) later(member, { typing: { conversation: id, user: session.user } });
+    }
+    return null;
   }
 
   #find(session, id) {

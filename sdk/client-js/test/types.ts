@@ -11,6 +11,10 @@ client.on("message", ({ conversation, sender, body }) => {
 });
 client.on("refused", ({ body, error }) => console.log(body, error?.message));
 client.on("push:typing", (value) => console.log(value));
+client.on("presence", ({ user, online, last_seen }) => console.log(user, online, last_seen ?? "unknown"));
+client.on("typing", (conversation) => console.log(client.typists(conversation)));
+client.watch(["b7e2…"]);
+void client.setProfile({ display_name: null, privacy: { receipts: false } });
 // @ts-expect-error There is no event of that name.
 client.on("massage", () => {});
 

@@ -1,12 +1,12 @@
-//! The floor under fan-out: a bare write of the same bytes to every socket.
+//! The floor under fan-out and under presence: a bare write of the same bytes to every socket, or to some in turn.
 //!
-//! It owns the sockets of those who listen. What the one who speaks sends in one piece is written to each of them in
-//! one piece: no JSON, no queue, no storage, no task per socket. It runs as a process of its own, so that its processor
+//! It owns the sockets of those who listen. What the one who speaks sends in one piece is written to each of them, or
+//! for presence a change to so many of them, in one piece: no JSON, no queue, no storage, no task per socket. It runs as a process of its own, so that its processor
 //! time can be read from outside.
-//! Start with [`serve`].
+//! Start with [`serve`] and [`tell`].
 
 use crate::{
-    message::{BODY_BYTES, push},
+    message::{BODY_BYTES, presence, push},
     wire::{self, Side},
 };
 use anyhow::{Context, Result, ensure};
@@ -45,14 +45,52 @@ pub async fn serve(listeners: usize) -> Result<()> {
             }
             frames.clear();
         }
-        input.reserve(4096);
-        speaker.readable().await?;
-        match speaker.try_read_buf(&mut input) {
-            Ok(count) => ensure!(count > 0, "the speaker has gone"),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
+        fill(&speaker, &mut input).await?;
     }
+}
+
+/// Takes that many listeners, then one who speaks, and writes a change of presence to the next `each` of them for every
+/// request that comes.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn tell(listeners: usize, each: usize) -> Result<()> {
+    let door = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", door.local_addr()?);
+    let mut listening = Vec::with_capacity(listeners);
+    while listening.len() < listeners {
+        listening.push(accept(&door).await?.0);
+    }
+    let (speaker, mut input) = accept(&door).await?;
+    let (mut line, mut frame) = (Vec::new(), Vec::new());
+    let mut turns = listening.iter().cycle();
+    loop {
+        let mut read = 0;
+        while let Some(asked) = wire::take(&input[read..])? {
+            read += asked.payload.end;
+            line.clear();
+            presence(&mut line, Uuid::nil(), true);
+            frame.clear();
+            wire::put(&mut frame, Side::Server, wire::TEXT, &line);
+            for listener in turns.by_ref().take(each) {
+                write(listener, &frame).await?;
+            }
+        }
+        input.drain(..read);
+        fill(&speaker, &mut input).await?;
+    }
+}
+
+/// Reads once from the one who speaks.
+async fn fill(speaker: &TcpStream, input: &mut Vec<u8>) -> Result<()> {
+    input.reserve(4096);
+    speaker.readable().await?;
+    match speaker.try_read_buf(input) {
+        Ok(count) => ensure!(count > 0, "the speaker has gone"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// How a request ends.

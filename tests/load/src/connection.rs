@@ -67,6 +67,8 @@ pub struct Record {
     pub attempts: Vec<Attempt>,
     /// In the order in which they came.
     pub pushes: Vec<Pushed>,
+    /// Who came to be online or offline, in the order in which it came.
+    pub presence: Vec<(Uuid, bool)>,
     /// Error replies to messages, the first few.
     pub refusals: Vec<String>,
 }
@@ -108,6 +110,13 @@ struct Line<'a> {
     ok: Option<&'a RawValue>,
     #[serde(borrow)]
     message: Option<Message<'a>>,
+    presence: Option<Presence>,
+}
+
+#[derive(Deserialize)]
+struct Presence {
+    user: Uuid,
+    online: bool,
 }
 
 #[derive(Deserialize)]
@@ -398,6 +407,10 @@ impl Connection {
             let Message { conversation, seq, sender, .. } = message;
             let body = Fingerprint::of(body);
             state.record.pushes.push(Pushed { conversation, seq, sender, body, sent_us, came_us });
+            return Ok(());
+        }
+        if let Some(Presence { user, online }) = taken.presence {
+            state.record.presence.push((user, online));
             return Ok(());
         }
         let Some(id) = taken.id else { return Ok(()) };

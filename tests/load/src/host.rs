@@ -151,6 +151,14 @@ impl Relay {
         Self::launch(&["broadcast", "--crowd", &listeners.to_string()]).await
     }
 
+    /// Starts this program once more, as the one who writes to `each` of so many listeners in turn.
+    ///
+    /// # Errors
+    /// It does not serve.
+    pub async fn tell(listeners: usize, each: usize) -> Result<Self> {
+        Self::launch(&["tell", "--crowd", &listeners.to_string(), "--each", &each.to_string()]).await
+    }
+
     async fn launch(arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         let mut child = command.args(arguments).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;

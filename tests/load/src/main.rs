@@ -49,6 +49,9 @@ struct Arguments {
     /// How many are in one group, or drop at once.
     #[arg(long)]
     crowd: Option<usize>,
+    /// To how many of the crowd `tell` writes at once.
+    #[arg(long, hide = true, default_value_t = 1)]
+    each: usize,
     /// Messages per second where they are paced.
     #[arg(long)]
     per_s: Option<u64>,
@@ -77,6 +80,8 @@ enum What {
     Hooks,
     /// One group of very many: what each copy costs, beside a bare write of the same bytes.
     FanOut,
+    /// People who come and go: what each change costs, beside bare writes to those who watch.
+    Presence,
     /// Everyone drops at once and resumes.
     Reconnect,
     /// Readers who stop reading, beside others who talk.
@@ -91,6 +96,9 @@ enum What {
     /// The bare writes that the floor of `fan-out` is measured with.
     #[value(hide = true)]
     Broadcast,
+    /// The bare writes that the floor of `presence` is measured with.
+    #[value(hide = true)]
+    Tell,
 }
 
 impl Arguments {
@@ -119,6 +127,11 @@ fn main() -> Result<()> {
     if arguments.what == What::Broadcast {
         process::allow_files(arguments.plan().crowd as u64)?;
         return tokio::runtime::Runtime::new()?.block_on(broadcast::serve(arguments.plan().crowd));
+    }
+    if arguments.what == What::Tell {
+        process::allow_files(arguments.plan().crowd as u64)?;
+        let tell = broadcast::tell(arguments.plan().crowd, arguments.each);
+        return tokio::runtime::Runtime::new()?.block_on(tell);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut report = Report::default();
@@ -151,6 +164,9 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> Result<()> {
     }
     if wanted(What::FanOut) {
         scenario::fan_out::run(&plan, report).await?;
+    }
+    if wanted(What::Presence) {
+        scenario::presence::run(&plan, report).await?;
     }
     if wanted(What::Reconnect) {
         scenario::reconnect::run(&plan, report).await?;

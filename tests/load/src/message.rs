@@ -81,6 +81,12 @@ pub fn push(out: &mut Vec<u8>, conversation: Uuid, seq: u64, sender: Uuid, body:
     out.extend_from_slice(b"\"}}");
 }
 
+/// Appends the push of someone who came or went.
+pub fn presence(out: &mut Vec<u8>, user: Uuid, online: bool) {
+    let user = user.hyphenated();
+    let _ = write!(out, r#"{{"presence":{{"user":"{user}","online":{online}}}}}"#);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +118,9 @@ mod tests {
         push(&mut out, place, 3, Uuid::nil(), body.text().as_bytes());
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["message"]["body"], body.text());
+        out.clear();
+        presence(&mut out, Uuid::nil(), true);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["presence"], serde_json::json!({"user": Uuid::nil(), "online": true}));
     }
 }

@@ -7,6 +7,7 @@ pub mod direct;
 pub mod fan_out;
 pub mod hooks;
 pub mod idle;
+pub mod presence;
 pub mod reconnect;
 pub mod stalled;
 pub mod swaps;

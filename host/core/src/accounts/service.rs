@@ -12,7 +12,7 @@ use godwit_domain::{
     id::{LoginId, UserId},
     tables::{Accounts, Written},
     time::{Clock, Ms},
-    user::{Account, Login, User},
+    user::{Account, Login, Privacy, ProfileChange, User},
 };
 use godwit_protocol::error::{Code, Error};
 use std::{net::IpAddr, ops::RangeInclusive, sync::Arc};
@@ -21,6 +21,8 @@ use uuid::Uuid;
 const NAME_LEN: RangeInclusive<usize> = 3..=32;
 const PASSWORD_CHARS: RangeInclusive<usize> = 8..=128;
 const DISPLAY_NAME_CHARS_MAX: usize = 100;
+/// Longer than any IANA name.
+const TIME_ZONE_BYTES_MAX: usize = 64;
 const MINTED_TTL_S: RangeInclusive<u64> = 60..=86_400;
 /// How often a change of an account is tried again when another one came between.
 const RACES_MAX: usize = 5;
@@ -187,6 +189,38 @@ impl Service {
         Ok(accounts.into_iter().map(|account| account.user).collect())
     }
 
+    /// Changes what others see of a user; the user as they are then. Those who are told hear of it from whoever asks.
+    ///
+    /// `invalid` for bad fields, `moderated` or `unavailable` where a plugin does not let the name pass.
+    pub async fn set_profile(&self, user: UserId, change: &ProfileChange) -> Result<User, Error> {
+        for _ in 0..RACES_MAX {
+            let before = self.existing(user).await?;
+            let mut after = before.clone();
+            changed(&mut after.user, change)?;
+            if after == before {
+                return Ok(after.user);
+            }
+            if let Some(name) = &after.user.display_name
+                && after.user.display_name != before.user.display_name
+            {
+                self.review_display_name(&before.user, name).await?;
+            }
+            if self.tables.replace_account(&before, &after).await? == Written::Yes {
+                return Ok(after.user);
+            }
+        }
+        Err(Error::new(Code::Unavailable, "the account is being changed by others; try again"))
+    }
+
+    /// The user of that id as they would be after a change.
+    ///
+    /// As [`Service::set_profile`], but nothing is judged or written.
+    pub fn with_profile(&self, user: &User, change: &ProfileChange) -> Result<User, Error> {
+        let mut after = user.clone();
+        changed(&mut after, change)?;
+        Ok(after)
+    }
+
     /// The user of that name.
     pub async fn find(&self, name: &str) -> Result<Option<User>, Error> {
         Ok(self.tables.account_by_name(name).await?.map(|account| account.user))
@@ -302,21 +336,31 @@ impl Service {
             bot,
             time_zone: None,
             joined_at: now,
+            avatar: None,
+            privacy: Privacy::default(),
         })
     }
 
     /// Asks the plugins whether people may read what a user is to be called.
     async fn review(&self, user: &User) -> Result<(), Error> {
+        self.review_as(user, Wording::UserName(&user.name)).await?;
+        match &user.display_name {
+            Some(name) => self.review_display_name(user, name).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn review_display_name(&self, user: &User, name: &str) -> Result<(), Error> {
+        self.review_as(user, Wording::DisplayName(name)).await
+    }
+
+    async fn review_as(&self, user: &User, wording: Wording<'_>) -> Result<(), Error> {
         let Some(chain) = self.filters.as_ref().map(|filters| filters.pin()).filter(|chain| chain.reviews())
         else {
             return Ok(());
         };
         let scene = review::nowhere(Arc::new(user.clone()), Activity::default(), self.clock.now());
-        review::review(&*chain, &scene, Wording::UserName(&user.name)).await?;
-        match &user.display_name {
-            Some(name) => review::review(&*chain, &scene, Wording::DisplayName(name)).await,
-            None => Ok(()),
-        }
+        review::review(&*chain, &scene, wording).await
     }
 
     async fn new_account(&self, user: User, password: Option<&str>) -> Result<Account, Error> {
@@ -414,6 +458,44 @@ fn check_password(password: &str) -> Result<(), Error> {
             format!("a password of {chars} characters, it must have at least {min}"),
         )),
         _ => Err(Error::invalid("password", format!("a password of more than {max} characters"))),
+    }
+}
+
+/// Changes a user as asked, where that can be.
+fn changed(user: &mut User, change: &ProfileChange) -> Result<(), Error> {
+    let ProfileChange { display_name, avatar, time_zone, presence, receipts } = change;
+    if let Some(display_name) = display_name {
+        user.display_name = check_display_name(display_name.as_deref())?;
+    }
+    if let Some(avatar) = avatar {
+        user.avatar = *avatar;
+    }
+    if let Some(time_zone) = time_zone {
+        time_zone.as_deref().map_or(Ok(()), check_time_zone)?;
+        user.time_zone.clone_from(time_zone);
+    }
+    user.privacy.presence = presence.unwrap_or(user.privacy.presence);
+    user.privacy.receipts = receipts.unwrap_or(user.privacy.receipts);
+    Ok(())
+}
+
+/// Whether that could be an IANA name. Which of them exist changes with their releases, and is for who looks one up.
+fn check_time_zone(time_zone: &str) -> Result<(), Error> {
+    let bytes = time_zone.len();
+    if !(1..=TIME_ZONE_BYTES_MAX).contains(&bytes) {
+        let message = format!("a time zone of {bytes} bytes, it must have 1 to {TIME_ZONE_BYTES_MAX}");
+        return Err(Error::invalid("time_zone", message));
+    }
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+'))
+    };
+    match time_zone.split('/').all(is_part) {
+        true => Ok(()),
+        false => Err(Error::invalid(
+            "time_zone",
+            format!("`{time_zone}` is no IANA name of a time zone, as `Europe/London` is"),
+        )),
     }
 }
 

@@ -24,7 +24,6 @@ use godwit_domain::{
     filter::{Activity, Chain},
     id::{ConversationId, SessionId, UserId},
     message::Message,
-    tables,
     time::Clock,
     user::User,
 };
@@ -39,7 +38,8 @@ use std::{
     time::Duration,
 };
 
-use self::{people::People, queue::Queue};
+use self::queue::Queue;
+pub use people::People;
 pub use rule::{Plan, is_asked};
 
 /// How often it is looked whether nothing waits any more.
@@ -50,7 +50,7 @@ pub struct Ports {
     /// The way to sessions.
     pub router: Arc<dyn Router>,
     /// Who recipients are.
-    pub accounts: Arc<dyn tables::Accounts>,
+    pub people: Arc<People>,
     /// Where notifications that are put off go.
     pub later: later::Handle,
     /// The time.
@@ -84,7 +84,6 @@ pub struct Posted {
 /// See the module.
 pub struct Stage {
     ports: Ports,
-    people: People,
     /// The conversations in which something waits.
     queues: Mutex<HashMap<ConversationId, Arc<Queue>>>,
     /// How many these are: read on the way of every push, mostly 0.
@@ -97,7 +96,6 @@ impl Stage {
     /// A stage in which nothing waits.
     pub fn new(ports: Ports) -> Arc<Self> {
         Arc::new(Self {
-            people: People::new(ports.accounts.clone(), ports.clock.clone()),
             ports,
             queues: Mutex::default(),
             busy: AtomicUsize::new(0),

@@ -164,7 +164,7 @@ impl Stage {
             let concerned: Vec<_> =
                 (0..parts.len()).filter(|index| is_concerned(&parts[*index], posted)).collect();
             let ids: Vec<_> = concerned.iter().map(|index| parts[*index].user).collect();
-            let users = self.people.get(&ids).await.map_err(|error| {
+            let users = self.ports.people.get(&ids).await.map_err(|error| {
                 tracing::warn!(%error, "recipients could not be read; all are alerted");
                 self.ports.metrics.store_failures.inc();
             })?;

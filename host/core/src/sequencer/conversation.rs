@@ -3,6 +3,7 @@
 //! Pure: it decides and changes memory; what is durable is the shard's to arrange.
 
 use super::{Draft, card::Card, clients::Filter, holdings::Holdings, visible::Visible};
+use crate::facts::Discretion;
 use godwit_domain::{
     conversation::{Head, Kind, Marks, Member, Meta, Rise, Role},
     filter::Place,
@@ -34,8 +35,8 @@ pub struct State {
     marks: HashMap<UserId, Marks>,
     /// Marks that rose by sending and are not stored yet. A crash loses nothing: loading finds them again.
     pub unstored: HashSet<UserId>,
-    /// Those of them that rose by loading: whether anybody was told of them, nobody knows.
-    untold: HashSet<UserId>,
+    /// Those of them that rose by loading: whether anybody was told of them, nobody knows. With who may not be.
+    untold: HashMap<UserId, Discretion>,
     /// Marks that somebody asked for and that storage is making durable.
     pub rising: HashMap<UserId, Marks>,
     pub last: Option<Arc<Message>>,
@@ -94,6 +95,8 @@ pub struct View {
     pub marks: Marks,
     /// How many messages they deleted for themselves: the reader of their rows fills it in.
     pub hidden: u64,
+    /// Whether a block keeps the other one of a direct conversation from them: the reader of their rows fills it in.
+    pub blocked: bool,
     /// The other one of a direct conversation (oneself, of notes), and how far they have come.
     pub peer: Option<(UserId, Marks)>,
     /// The newest message, where they may read it.
@@ -163,7 +166,7 @@ impl State {
             audience: Arc::default(),
             marks: marks.into_iter().collect(),
             unstored: HashSet::new(),
-            untold: HashSet::new(),
+            untold: HashMap::new(),
             rising: HashMap::new(),
             last: None,
             clients: None,
@@ -174,7 +177,7 @@ impl State {
             state.raise_by_sending(message.sender, message.seq);
             state.newest.insert(message.sender, message.client_id);
         }
-        state.untold.clone_from(&state.unstored);
+        state.untold = state.unstored.iter().map(|user| (*user, Discretion::default())).collect();
         state.last = tail.into_iter().next_back().map(Arc::new);
         state.count_audience();
         state
@@ -252,6 +255,11 @@ impl State {
         refers(&draft.content, |seq| visible.message(seq), |user| self.member(user).is_ok())
     }
 
+    /// Whether that user could be writing here.
+    pub fn may_type(&self, user: UserId) -> bool {
+        self.member(user).is_ok_and(|member| member.role > Role::Reader)
+    }
+
     /// How far that user has come.
     pub fn marks(&self, user: UserId) -> Marks {
         self.marks.get(&user).copied().unwrap_or_default()
@@ -289,11 +297,21 @@ impl State {
         Rise { conversation: self.meta.id, user, peer, to, at }
     }
 
-    /// These marks are durable; where they rose meanwhile, what they rose to is not. Whether they are to be told, for
-    /// they rose by loading.
-    pub fn stored(&mut self, user: UserId, marks: Marks) -> bool {
-        let is_all = self.marks(user) == marks;
-        is_all && self.unstored.remove(&user) && self.untold.remove(&user)
+    /// Those whose marks rose by loading.
+    pub fn untold(&self) -> Vec<UserId> {
+        self.untold.keys().copied().collect()
+    }
+
+    /// Who may not hear of a mark that rose by loading.
+    pub fn discreet(&mut self, user: UserId, discretion: Discretion) {
+        self.untold.insert(user, discretion);
+    }
+
+    /// These marks are durable; where they rose meanwhile, what they rose to is not. Where they are to be told, for they
+    /// rose by loading: who may not hear of it.
+    pub fn stored(&mut self, user: UserId, marks: Marks) -> Option<Discretion> {
+        let is_all = self.marks(user) == marks && self.unstored.remove(&user);
+        is_all.then(|| self.untold.remove(&user)).flatten()
     }
 
     /// Takes over a change that is durable, with the revisions that it made.
@@ -344,9 +362,9 @@ impl State {
         self.members.get(&user)
     }
 
-    /// How far the members who are in have come with a message, its sender left out.
-    pub fn receipts(&self, seq: Seq, sender: Option<UserId>) -> Receipts {
-        let others = || self.audience.iter().copied().filter(|user| Some(*user) != sender);
+    /// How far the members who are in have come with a message, those of `left_out` left out, which are in order.
+    pub fn receipts(&self, seq: Seq, left_out: &[UserId]) -> Receipts {
+        let others = || self.audience.iter().copied().filter(|user| left_out.binary_search(user).is_err());
         let count =
             |reached: fn(Marks) -> Seq| others().filter(|user| reached(self.marks(*user)) >= seq).count();
         Receipts {
@@ -386,6 +404,7 @@ impl State {
             members: (is_in && self.audience.len() <= MEMBERS_SHOWN_MAX).then(|| self.audience.to_vec()),
             marks: if standing == Standing::Outside { none } else { self.marks(user) },
             hidden: 0,
+            blocked: false,
             peer,
             last: self.last.clone().filter(|message| is_in && visible.message(message.seq)),
             visible,
@@ -481,12 +500,15 @@ mod tests {
         let on_its_way = state.unstored_marks(Ms(9));
         assert!(state.unstored.contains(&user));
         state.raise_by_sending(user, Seq(5));
-        assert!(!state.stored(user, on_its_way[0].to));
+        assert!(state.stored(user, on_its_way[0].to).is_none());
         assert!(state.unstored.contains(&user), "it rose meanwhile");
-        assert!(state.stored(user, state.marks(user)), "it rose by loading: who is here must hear of it");
+        assert!(
+            state.stored(user, state.marks(user)).is_some(),
+            "it rose by loading: who is here must hear of it"
+        );
         assert!(state.unstored.is_empty());
         state.raise_by_sending(user, Seq(6));
-        assert!(!state.stored(user, state.marks(user)), "it rose by a message, which says so");
+        assert!(state.stored(user, state.marks(user)).is_none(), "it rose by a message, which says so");
     }
 
     #[test]

@@ -33,10 +33,12 @@ use crate::{
     actors::Watch,
     changes::Changes,
     deliver::{self, Stage},
+    facts::Discretion,
     limits,
     metrics::Metrics,
     outbox::Reply,
     person::Judging,
+    presence::Presence,
     registry::Router,
 };
 use godwit_domain::{
@@ -45,6 +47,7 @@ use godwit_domain::{
     held::{Held, Why},
     id::{ClientId, ConversationId, Seq, SessionId, UserId},
     message::Content,
+    relations::Relations,
     tables,
     time::{Clock, Ms},
     user::User,
@@ -80,6 +83,10 @@ pub struct Ports {
     pub filters: Arc<dyn Filters>,
     /// Whom a direct conversation may be opened with.
     pub accounts: Arc<dyn tables::Accounts>,
+    /// With whom blocks stand.
+    pub relations: Arc<dyn Relations>,
+    /// What hears that people came together or parted.
+    pub presence: Arc<Presence>,
     /// Where shards lay out what filters are told.
     pub cards: Arc<Cards>,
     /// The way to sessions.
@@ -205,8 +212,20 @@ pub struct Mark {
     pub seq: Seq,
     /// `read`, or `received` alone.
     pub read: bool,
+    /// Who may not hear of it.
+    pub discretion: Discretion,
     /// Who waits.
     pub reply: Reply,
+}
+
+/// Someone is writing.
+pub struct Typing {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Who.
+    pub user: UserId,
+    /// Who may not hear of it.
+    pub discretion: Discretion,
 }
 
 /// A change that someone asks for.
@@ -273,8 +292,14 @@ enum Command {
         conversation: ConversationId,
         user: UserId,
         seq: Seq,
-        sender: Option<UserId>,
+        left_out: Vec<UserId>,
         answer: Answer<Receipts>,
+    },
+    Typing(Typing),
+    Audience {
+        conversation: ConversationId,
+        user: UserId,
+        answer: Answer<Arc<[UserId]>>,
     },
     /// What is to become of a draft on hold.
     Moderate(Box<hold::Moderation>),
@@ -313,6 +338,8 @@ impl Command {
                 | Self::Stand { .. }
                 | Self::Members { .. }
                 | Self::Receipts { .. }
+                | Self::Typing(_)
+                | Self::Audience { .. }
                 | Self::Settle { .. }
         )
     }
@@ -321,10 +348,12 @@ impl Command {
         match self {
             Self::Send(draft) | Self::Fresh(draft) => Some(draft.conversation),
             Self::Mark(mark) => Some(mark.conversation),
+            Self::Typing(typing) => Some(typing.conversation),
             Self::View { conversation, .. }
             | Self::Stand { conversation, .. }
             | Self::Members { conversation, .. }
             | Self::Receipts { conversation, .. }
+            | Self::Audience { conversation, .. }
             | Self::Due { conversation, .. } => Some(*conversation),
             Self::Moderate(moderation) => Some(moderation.conversation),
             Self::Asked(asked) => Some(asked.conversation),
@@ -422,7 +451,20 @@ impl Handle {
         self.command(ask.conversation, Command::Change(Box::new(ask))).await;
     }
 
-    /// How far the members have come with message `seq`, its sender left out.
+    /// Has it told that someone is writing, if they may; nobody hears whether.
+    pub async fn typing(&self, typing: Typing) {
+        self.command(typing.conversation, Command::Typing(typing)).await;
+    }
+
+    /// Everyone who is in a conversation, in order, as one of them may know.
+    ///
+    /// # Errors
+    /// `not_found`, `not_member`, or that of the store.
+    pub async fn audience(&self, conversation: ConversationId, user: UserId) -> Result<Arc<[UserId]>, Error> {
+        self.ask(conversation, |answer| Command::Audience { conversation, user, answer }).await
+    }
+
+    /// How far the members have come with message `seq`, those of `left_out` left out, which are in order.
     ///
     /// # Errors
     /// `not_found`, `not_member`, or that of the store.
@@ -431,9 +473,9 @@ impl Handle {
         conversation: ConversationId,
         user: UserId,
         seq: Seq,
-        sender: Option<UserId>,
+        left_out: Vec<UserId>,
     ) -> Result<Receipts, Error> {
-        self.ask(conversation, |answer| Command::Receipts { conversation, user, seq, sender, answer }).await
+        self.ask(conversation, |answer| Command::Receipts { conversation, user, seq, left_out, answer }).await
     }
 
     /// Drafts on hold after `after`, in order: all of them to who may decide, else one's own.

@@ -5,12 +5,13 @@
 //! Where plugins have a say, the deliver stage asks them; everything leaves by its [`Way`].
 
 use super::{
-    Ports,
+    Ports, Typing,
     conversation::{State, View},
 };
 use crate::{
     changes::Stamp,
     deliver::{self, Posted, Way},
+    facts::Discretion,
     registry::{At, Push, Reach},
     view,
 };
@@ -85,12 +86,13 @@ pub fn marked(to: Marks) -> Marked {
     Marked { received_seq: to.received, read_seq: to.read }
 }
 
-/// A mark that rose: told to own devices, and in conversations that are not too large to everyone.
+/// A mark that rose: told to own devices, and in conversations that are not too large to everyone who may hear of it.
 pub fn receipt(
     state: &State,
     user: UserId,
     to: Marks,
     from: Option<SessionId>,
+    discretion: &Discretion,
     stamp: &Arc<Stamp>,
     ports: &Ports,
 ) {
@@ -104,12 +106,41 @@ pub fn receipt(
     let own = [user];
     let is_in = state.member(user).is_ok();
     let small = is_in && state.audience.len() <= ports.limits.receipts_above;
+    let hearers = match small && !discretion.silent {
+        true => discretion.hearers(&state.audience),
+        false => Cow::Borrowed(&own[..]),
+    };
     ports.stage.way(state.meta.id, Some(stamp)).route(Push {
-        audience: if small { &state.audience } else { &own },
+        audience: &hearers,
         reach: Reach::Sessions,
         frame: encode::push("receipt", &receipt).into(),
         own: None,
         except: from,
+        at: None,
+    });
+}
+
+/// Someone is writing: told to all others, or where many are in to the sessions that follow, and forgotten. It goes past
+/// what waits for plugins: by then it would be worth nothing.
+pub fn typing(state: &State, typing: &Typing, ports: &Ports) {
+    let Typing { conversation, user, discretion } = typing;
+    if !state.may_type(*user) {
+        return;
+    }
+    ports.metrics.typings.inc();
+    let mut hearers = discretion.hearers(&state.audience).into_owned();
+    hearers.retain(|other| other != user);
+    let said = object::Typing { conversation: *conversation, user: *user };
+    let frame = Bytes::from(encode::push("typing", &said));
+    if deliver::is_large(&ports.limits, state.audience.len()) {
+        return ports.router.tell_followers(&hearers, *conversation, frame);
+    }
+    ports.router.route(Push {
+        audience: &hearers,
+        reach: Reach::Sessions,
+        frame,
+        own: None,
+        except: None,
         at: None,
     });
 }
@@ -120,6 +151,9 @@ pub fn receipt(
 /// `users` are the two (or one) of a direct conversation.
 pub fn opened(state: &State, users: &[Arc<User>], stamp: Option<&Arc<Stamp>>, ports: &Ports) {
     let way = ports.stage.way(state.meta.id, stamp);
+    if !deliver::is_large(&ports.limits, state.audience.len()) {
+        state.audience.iter().for_each(|user| ports.presence.doubt(*user));
+    }
     for user in state.audience.iter() {
         let peer = users.iter().find(|other| other.id != *user).or(users.first());
         show(state, *user, 0, peer.map(|peer| &**peer), &way, ports);
@@ -140,6 +174,7 @@ pub fn changed(
     ports: &Ports,
 ) {
     let way = ports.stage.way(state.meta.id, Some(stamp));
+    doubt(state, before, revisions, ports);
     for user in revisions.iter().filter_map(|revision| revision.what.concerns()) {
         let hidden = hidden.get(&user).copied().unwrap_or_default();
         show(state, user, hidden, None, &way, ports);
@@ -194,6 +229,22 @@ pub fn changed(
 pub fn heads(state: &State, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
     let pace = deliver::pace(&ports.limits, state.audience.len());
     ports.stage.way(state.meta.id, stamp).spare(&state.audience, head(state), pace);
+}
+
+/// Whoever came or went may see others from now on, or no longer; where that made a conversation large or small,
+/// everyone may.
+fn doubt(state: &State, before: &[UserId], revisions: &[Revision], ports: &Ports) {
+    let is_large = |members: &[UserId]| deliver::is_large(&ports.limits, members.len());
+    match (is_large(before), is_large(&state.audience)) {
+        (true, true) => {}
+        (false, false) => {
+            let concerned = revisions.iter().filter_map(|revision| revision.what.concerns());
+            concerned.for_each(|user| ports.presence.doubt(user));
+        }
+        // The fewer of both: to doubt one of two who might see one another is enough.
+        (false, true) => before.iter().for_each(|user| ports.presence.doubt(*user)),
+        (true, false) => state.audience.iter().for_each(|user| ports.presence.doubt(*user)),
+    }
 }
 
 fn may_see(state: &State, user: UserId, revision: &Revision) -> bool {

@@ -314,8 +314,10 @@ impl Shard {
                     if let Some(state) =
                         self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut())
                     {
-                        if result.is_ok() && state.stored(user, to) {
-                            publish::receipt(state, user, to, None, &stamp, &self.ports);
+                        if result.is_ok()
+                            && let Some(discretion) = state.stored(user, to)
+                        {
+                            publish::receipt(state, user, to, None, &discretion, &stamp, &self.ports);
                         }
                         if !state.unstored.is_empty() {
                             self.unstored.insert(conversation);
@@ -391,8 +393,9 @@ impl Shard {
             }
             // A message that was sent meanwhile may have raised one of them further: it came before this.
             let stands = state.marks(mark.user);
-            if before != stands || untold {
-                publish::receipt(state, mark.user, stands, Some(mark.session), &stamp, &self.ports);
+            if before != stands || untold.is_some() {
+                let (user, session) = (mark.user, Some(mark.session));
+                publish::receipt(state, user, stands, session, &mark.discretion, &stamp, &self.ports);
             }
             mark.reply.ok(&publish::marked(stands));
             drop(stamp);
@@ -452,6 +455,9 @@ pub fn refuse(command: Command, error: Error) {
         Command::Held { answer, .. } => drop(answer.send(Err(error))),
         Command::Due { answer, .. } => drop(answer.send(Err(error))),
         Command::Receipts { answer, .. } => drop(answer.send(Err(error))),
+        Command::Audience { answer, .. } => drop(answer.send(Err(error))),
+        // Nobody waits for it.
+        Command::Typing(_) => {}
         Command::Change(ask) | Command::New(ask) => ask.reply.error(&error),
         Command::Settle { .. } => {}
     }

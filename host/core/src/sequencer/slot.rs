@@ -141,9 +141,13 @@ impl Slot {
                 Command::Open { opening, answer } => {
                     drop(answer.send(state.view(opening.meta.created_by)));
                 }
-                Command::Receipts { user, seq, sender, answer, .. } => {
-                    drop(answer.send(state.member(user).map(|_| state.receipts(seq, sender))));
+                Command::Receipts { user, seq, left_out, answer, .. } => {
+                    drop(answer.send(state.member(user).map(|_| state.receipts(seq, &left_out))));
                 }
+                Command::Audience { user, answer, .. } => {
+                    drop(answer.send(state.member(user).map(|_| state.audience.clone())));
+                }
+                Command::Typing(typing) => publish::typing(state, &typing, turn.ports),
                 Command::Change(_)
                 | Command::New(_)
                 | Command::Moderate(_)

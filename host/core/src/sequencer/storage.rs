@@ -6,7 +6,7 @@ use super::{
     conversation::{State, TAIL},
     holdings::Holdings,
 };
-use crate::{actors::Marked, changes::Stamp};
+use crate::{actors::Marked, changes::Stamp, facts::Discretion};
 use godwit_domain::{
     conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
     held::{Rejection, Settled},
@@ -39,6 +39,13 @@ pub async fn load(ports: &Ports, conversation: ConversationId) -> Result<Option<
     let held = held(ports, conversation, loaded.head).await?;
     let mut state = State::new(loaded, marks, tail);
     state.held = held;
+    // Of everyone who connects it is known; these may not be here.
+    for user in state.untold() {
+        let account = ports.accounts.account(user).await?;
+        let silent = account.is_none_or(|account| !account.user.privacy.receipts);
+        let blocks = ports.relations.blocks(user).await?.into();
+        state.discreet(user, Discretion { silent, blocks });
+    }
     Ok(Some(state))
 }
 

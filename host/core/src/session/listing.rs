@@ -53,7 +53,7 @@ pub async fn newest(
     let shown = views(host, user, page.iter().map(|(_, listed)| listed), true).await?;
     let more = from + shown.taken < places.len();
     let next = page[..shown.taken].last().map(|(place, _)| *place).filter(|_| more);
-    Ok((with_peers(host, shown.views).await?, next))
+    Ok((with_peers(host, user, shown.views).await?, next))
 }
 
 /// The user's conversations in which anything changed after `since`, in order of their ids after `after`: up to
@@ -84,7 +84,7 @@ pub async fn changed(
     let more = shown.taken < changed.len();
     let last = page[..shown.taken].last().filter(|_| more);
     let next = last.map(|listed| Place { changed_at: since, conversation: listed.conversation });
-    Ok((with_peers(host, shown.views).await?, next))
+    Ok((with_peers(host, user, shown.views).await?, next))
 }
 
 /// Where a conversation stands that is listed and has no head: it is being made, or was to be when the host died.
@@ -119,7 +119,7 @@ pub async fn one(host: &Host, user: UserId, conversation: ConversationId) -> Res
 /// That of the store.
 pub async fn shown(host: &Host, user: UserId, mut view: View) -> Result<Shown, Error> {
     view.hidden = host.parts.conversations.hidden_count(user, view.meta.id).await?;
-    with_peers(host, vec![view]).await?.pop().ok_or_else(Error::not_found)
+    with_peers(host, user, vec![view]).await?.pop().ok_or_else(Error::not_found)
 }
 
 struct Views {
@@ -165,7 +165,7 @@ async fn views(
 }
 
 /// Adds the other one of direct conversations.
-async fn with_peers(host: &Host, views: Vec<View>) -> Result<Vec<Shown>, Error> {
+async fn with_peers(host: &Host, user: UserId, views: Vec<View>) -> Result<Vec<Shown>, Error> {
     let ids: HashSet<_> = views.iter().filter_map(|view| view.peer.map(|(peer, _)| peer)).collect();
     if ids.is_empty() {
         return Ok(views.into_iter().map(|view| (view, None)).collect());
@@ -173,9 +173,11 @@ async fn with_peers(host: &Host, views: Vec<View>) -> Result<Vec<Shown>, Error> 
     let ids: Vec<_> = ids.into_iter().collect();
     let users = host.parts.accounts.users(&ids).await?;
     let users: HashMap<_, _> = users.into_iter().map(|user| (user.id, Arc::new(user))).collect();
+    let blocks = host.parts.registry.facts(user).map(|facts| facts.blocks.get()).unwrap_or_default();
     let with_peer = |view: View| {
         let peer = view.peer.and_then(|(peer, _)| users.get(&peer).cloned());
-        (view, peer)
+        let blocked = view.peer.is_some_and(|(peer, _)| blocks.binary_search(&peer).is_ok());
+        (View { blocked, ..view }, peer)
     };
     Ok(views.into_iter().map(with_peer).collect())
 }

@@ -12,11 +12,13 @@ pub mod cursor;
 pub mod resume;
 
 use crate::{
+    facts::Facts,
     host::Host,
     outbox::{Busy, Outbox, Reply},
     person::{Bucket, Person},
+    presence::Here,
     registry::{Entry, Registered},
-    sequencer::{self, Standing},
+    sequencer::{self, Standing, Typing},
     view,
 };
 use godwit_domain::{
@@ -28,7 +30,7 @@ use godwit_protocol::{
     encode,
     error::{Close, Code, Error},
     frame, object,
-    request::{self, Connect, Incoming, Mark, Renew, Request, Whom},
+    request::{self, Connect, Incoming, Mark, Renew, Request, Watch, Whom},
 };
 use parking_lot::Mutex;
 use std::{
@@ -61,10 +63,15 @@ pub struct Session {
 }
 
 struct Connected {
+    /// Before the entry: it goes first.
+    here: Here,
     entry: Registered,
+    /// As of the request that is worked off.
     user: Arc<User>,
     person: Arc<Person>,
     ends: End,
+    /// How often it may say that someone is writing.
+    typings: Bucket,
 }
 
 /// Whoever sends or changes something: a session's user, or a plugin's.
@@ -135,6 +142,11 @@ impl Session {
         self.admit().await;
         let Incoming { id, request } = request::parse(object).map_err(|_| Close::Malformed)?;
         match request {
+            Ok(Request::Typing(typing)) if self.connected.is_some() => {
+                self.typing(typing.conversation).await;
+                // No reply comes under any id.
+                return Ok(0);
+            }
             Ok(request) => self.begin(id, request).await?,
             Err(error) => self.refuse(id, &error),
         }
@@ -167,7 +179,7 @@ impl Session {
                 return self.overrun(max);
             }
         };
-        let Some(connected) = &self.connected else {
+        let Some(connected) = &mut self.connected else {
             if let Request::Connect(connect) = request {
                 // Boxed, as everything rare here: each frame is worked off by a future that has room for all of it.
                 return Box::pin(self.connect(connect, reply)).await;
@@ -175,6 +187,8 @@ impl Session {
             reply.error(&Error::new(Code::Unauthorised, "`connect` comes first"));
             return Ok(());
         };
+        connected.user = connected.entry.facts.user.get();
+        let connected = &*connected;
         match request {
             Request::Connect(_) => {
                 reply.error(&Error::new(Code::Conflict, "this session is connected already"));
@@ -199,6 +213,7 @@ impl Session {
             Request::Update(update) => self.change(Change::Update(update), reply).await,
             Request::Follow(asked) => Box::pin(self.follow(asked.conversation, true, reply)).await,
             Request::Unfollow(asked) => Box::pin(self.follow(asked.conversation, false, reply)).await,
+            Request::Watch(asked) => Box::pin(self.watch(asked, reply)).await,
             Request::Active(asked) => {
                 connected.entry.active.store(asked.active, Ordering::Relaxed);
                 reply.done();
@@ -232,7 +247,8 @@ impl Session {
         let Some(connected) = &self.connected else { return };
         let Mark { conversation, seq } = mark;
         let (user, session) = (connected.user.id, connected.entry.id);
-        let mark = sequencer::Mark { conversation, user, session, seq, read, reply };
+        let discretion = connected.entry.facts.discretion();
+        let mark = sequencer::Mark { conversation, user, session, seq, read, discretion, reply };
         self.host.sequencer.mark(mark).await;
     }
 
@@ -262,6 +278,36 @@ impl Session {
         }
     }
 
+    /// Watches these and nobody else from here on. In order with what the session asks before and after.
+    async fn watch(&self, asked: Watch, reply: Reply) {
+        let Some(connected) = &self.connected else { return };
+        let mut reply = Some(reply);
+        let watched = match ask::each_once(asked.users) {
+            Ok(users) => {
+                let answer = |presence: &[object::Presence]| {
+                    reply.take().into_iter().for_each(|reply| reply.ok(&ask::AllPresence { presence }));
+                };
+                connected.here.watch(users, answer).await.map_err(Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        if let (Err(error), Some(reply)) = (watched, reply) {
+            self.host.parts.metrics.refused(error.code);
+            reply.error(&error);
+        }
+    }
+
+    /// Says that someone is writing, as often as that may be. Nothing is answered.
+    async fn typing(&mut self, conversation: ConversationId) {
+        let (now, per_s) = (self.host.parts.clock.now(), self.host.parts.limits.typings_per_s);
+        let Some(connected) = &mut self.connected else { return };
+        if connected.typings.take(now, per_s, per_s).is_err() {
+            return;
+        }
+        let (user, discretion) = (connected.user.id, connected.entry.facts.discretion());
+        self.host.sequencer.typing(Typing { conversation, user, discretion }).await;
+    }
+
     async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
         match self.try_connect(connect).await {
             Ok((connected, beginning)) => {
@@ -272,7 +318,7 @@ impl Session {
                 let conversations =
                     shown.iter().map(|(view, peer)| view::object(view, user.id, peer.as_deref())).collect();
                 let answer = object::Connected {
-                    user: object::User::from(&**user),
+                    user: object::User::own(user),
                     session: connected.entry.id,
                     epoch: &self.host.parts.epoch,
                     cursor: cursor.to_string(),
@@ -317,13 +363,20 @@ impl Session {
             outbox: self.outbox.clone(),
             active: AtomicBool::new(connect.active.unwrap_or(true)),
             following: Mutex::default(),
+            facts: Facts::of(principal.user.clone()),
         });
+        let (facts, blocks) = (&entry.facts, entry.facts.blocks.begin());
+        let user = facts.user.begin();
         // Asked again now that ends of logins are heard: one that came in between is not missed.
         let principal = accounts.authenticate(&connect.token).await?;
+        facts.user.finish(user, principal.user.clone());
+        facts.blocks.finish(blocks, self.host.parts.relations.blocks(entry.user).await?.into());
         let ends = self.end_of(principal.login, principal.expires_at).await?;
         let beginning = resume::begin(&self.host, entry.user, connect.resume.as_ref(), window).await?;
         let person = self.host.people.get(entry.user);
-        Ok((Connected { entry, user: principal.user, person, ends }, beginning))
+        let here = self.host.presence.enter(entry.entry.clone());
+        let (user, typings) = (principal.user, Bucket::default());
+        Ok((Connected { here, entry, user, person, ends, typings }, beginning))
     }
 
     async fn end_of(&self, login: Option<LoginId>, expires_at: Option<Ms>) -> Result<End, Error> {

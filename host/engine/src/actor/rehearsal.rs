@@ -21,7 +21,7 @@ use godwit_domain::{
     id::{ClientId, ConversationId, Seq, UserId},
     message::{Content, Message},
     time::Ms,
-    user::User,
+    user::{Privacy, User},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Semaphore;
@@ -115,7 +115,8 @@ async fn run(instance: &mut Instance, blueprint: &Blueprint, test: &Test, now: M
 }
 
 fn user(id: UserId, name: &str, bot: bool, now: Ms) -> User {
-    User { id, name: name.to_owned(), display_name: None, bot, time_zone: None, joined_at: now }
+    let (name, privacy) = (name.to_owned(), Privacy::default());
+    User { id, name, display_name: None, bot, time_zone: None, joined_at: now, avatar: None, privacy }
 }
 
 fn group() -> Place {

@@ -9,7 +9,7 @@ use godwit_domain::{
     id::{ClientId, ConversationId, Seq, UserId},
     message::{Content, Message},
     time::Ms,
-    user::User,
+    user::{Privacy, User},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::sync::Arc;
@@ -298,6 +298,8 @@ impl Recipient {
             bot: false,
             time_zone: self.time_zone.clone(),
             joined_at,
+            avatar: None,
+            privacy: Privacy::default(),
         };
         filter::Recipient {
             user: Arc::new(user),

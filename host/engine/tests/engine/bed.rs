@@ -12,7 +12,7 @@ use godwit_domain::{
     },
     tables::{Plugins, Written},
     time::{Clock, Ms},
-    user::User,
+    user::{Privacy, User},
     waist,
 };
 use godwit_engine::{Engine, Kept, Options, Program};
@@ -248,6 +248,8 @@ pub fn user(id: u128, name: &str) -> User {
         bot: false,
         time_zone: None,
         joined_at: Ms(1),
+        avatar: None,
+        privacy: Privacy::default(),
     }
 }
 

@@ -14,7 +14,7 @@ use godwit_domain::{
     message::{Content, Message},
     plugin::{Begin, Component, Error, Install, Installed, Manager},
     time::Ms,
-    user::User,
+    user::{Privacy, User},
     waist,
 };
 use std::{
@@ -78,7 +78,8 @@ impl Secrets for Store {
 }
 
 fn user(id: UserId, name: &str, bot: bool) -> User {
-    User { id, name: name.to_owned(), display_name: None, bot, time_zone: None, joined_at: Ms(1) }
+    let (name, joined_at, privacy) = (name.to_owned(), Ms(1), Privacy::default());
+    User { id, name, display_name: None, bot, time_zone: None, joined_at, avatar: None, privacy }
 }
 
 /// What is committed, as a call reads it.

@@ -38,6 +38,8 @@ pub struct Settings {
     pub limits: godwit_core::limits::Options,
     /// Devices that come back.
     pub resume: godwit_core::session::resume::Options,
+    /// When people count as online.
+    pub presence: godwit_core::presence::Options,
     /// Listeners and sockets.
     pub gateway: godwit_gateway::Options,
     /// The embedded store.

@@ -6,6 +6,7 @@ use godwit_domain::{
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message,
     time::Ms,
+    user::Shown,
 };
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use uuid::Uuid;
@@ -437,6 +438,46 @@ pub struct Users {
     pub query: Option<String>,
     /// These.
     pub ids: Option<Vec<UserId>>,
+}
+
+/// `profile {display_name?, avatar?, time_zone?, privacy?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Profile {
+    /// The name to show.
+    #[serde(default, deserialize_with = "present")]
+    pub display_name: Option<Option<String>>,
+    /// The stored picture.
+    #[serde(default, deserialize_with = "present")]
+    pub avatar: Option<Option<Uuid>>,
+    /// IANA name of the time zone.
+    #[serde(default, deserialize_with = "present")]
+    pub time_zone: Option<Option<String>>,
+    /// What others are shown.
+    #[serde(default, deserialize_with = "or_default")]
+    pub privacy: Privacy,
+}
+
+/// What others are to be shown; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub struct Privacy {
+    /// To whom presence is.
+    pub presence: Option<Shown>,
+    /// Whether receipts are.
+    pub receipts: Option<bool>,
+}
+
+/// `watch {users}` and `presence {users}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Watch {
+    /// Whom.
+    pub users: Vec<UserId>,
+}
+
+/// `typing {conversation}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Typing {
+    /// Where.
+    pub conversation: ConversationId,
 }
 
 /// `null` and absence mean the same.

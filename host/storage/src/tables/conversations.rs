@@ -3,7 +3,7 @@
 use super::{Tables, absent, heads::HeadRecord, layout, put_one, record, stays};
 use async_trait::async_trait;
 use godwit_domain::{
-    conversation::{Head, Listed, Marks, Meta, Rise},
+    conversation::{Circle, Head, Listed, Marks, Meta, Rise},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::{Accepted, Message},
     revision::{Change, Revision},
@@ -153,6 +153,18 @@ impl Conversations for Tables {
 
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error> {
         self.read_listed(user).await
+    }
+
+    async fn present_in(&self, user: UserId) -> Result<Vec<ConversationId>, Error> {
+        self.read_present_in(user).await
+    }
+
+    async fn circle(&self, conversation: ConversationId, max: usize) -> Result<Option<Circle>, Error> {
+        self.read_circle(conversation, max).await
+    }
+
+    async fn note_peer_changed(&self, told: &[(UserId, ConversationId)], at: Ms) -> Result<(), Error> {
+        self.raise_peer_changed(told, at).await
     }
 
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error> {

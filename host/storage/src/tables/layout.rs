@@ -246,6 +246,17 @@ pub(super) fn hidden_at(conversation: ConversationId) -> Bytes {
     of_conversation(HIDDEN_TIMES, conversation)
 }
 
+/// The first byte of the keys of the marks that say when the other one of a direct conversation changed their profile.
+pub(super) const PEER_CHANGES: u8 = b'f';
+
+/// The mark that says when the other one of a direct conversation changed their profile last.
+pub(super) fn peer_changed_at(conversation: ConversationId) -> Bytes {
+    of_conversation(PEER_CHANGES, conversation)
+}
+
+/// The mark that says when a user was seen last.
+pub(super) const LAST_SEEN: &[u8] = b"s";
+
 /// The n-th message that a user hid, from 1.
 pub(super) fn hidden_nth(n: u64) -> [u8; 9] {
     numbered(b'n', n)
@@ -355,7 +366,7 @@ fn of_conversation(first: u8, conversation: ConversationId) -> Bytes {
     [&[first], &conversation.as_bytes()[..]].concat().into()
 }
 
-/// The conversation of a key that [`listed`] or [`hidden_at`] made.
+/// The conversation of a key that [`listed`], [`hidden_at`] or [`peer_changed_at`] made.
 pub(super) fn split_conversation(key: &[u8]) -> Option<ConversationId> {
     let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
     Some(ConversationId::from_u128(u128::from_be_bytes(id)))

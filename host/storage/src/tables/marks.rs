@@ -6,7 +6,7 @@ use godwit_domain::{
     conversation::{Listed, Marks, Rise},
     id::{ConversationId, Seq, UserId},
     time::Ms,
-    waist::{Error, Partition},
+    waist::{Error, Partition, Row},
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,13 +26,26 @@ type Mark = (Seq, Ms);
 const LISTED: &str = "a row of a user's list";
 const MARK: &str = "a mark";
 const HIDDEN_AT: &str = "a time of hiding";
+const PEER_CHANGED_AT: &str = "a time of a changed profile";
 
 impl ListedRecord {
     fn listed(self, conversation: ConversationId) -> Listed {
         let Self { present, changed_at } = self;
-        let (marked_at, hidden_at) = (Ms::default(), Ms::default());
-        Listed { conversation, present, changed_at, marked_at, hidden_at }
+        let none = Ms::default();
+        let (marked_at, hidden_at, peer_changed_at) = (none, none, none);
+        Listed { conversation, present, changed_at, marked_at, hidden_at, peer_changed_at }
     }
+}
+
+/// What a row of a user's list says, and of which conversation.
+pub(super) fn read_row(partition: &Partition, row: &Row) -> Result<(ConversationId, ListedRecord), Error> {
+    let said = record::read(LISTED, partition, &row.key, &row.value)?;
+    Ok((conversation(LISTED, partition, &row.key)?, said))
+}
+
+fn conversation(what: &str, partition: &Partition, key: &[u8]) -> Result<ConversationId, Error> {
+    let wrong = || record::corrupt(what, partition, key, "the key names no conversation");
+    layout::split_conversation(key).ok_or_else(wrong)
 }
 
 impl Tables {
@@ -108,20 +121,18 @@ impl Tables {
     /// The rows of a user's list, each with what the marks of its conversation say.
     pub(super) async fn read_listed(&self, user: UserId) -> Result<Vec<Listed>, Error> {
         let partition = layout::user(user);
-        let (rows, own, peers, hidden) = tokio::try_join!(
+        let times = |first: &'static [u8]| self.store.marks(partition.clone(), Bytes::from_static(first));
+        let (rows, own, peers, hidden, changed) = tokio::try_join!(
             self.scan_all(&partition, layout::LISTED),
             self.marks_under(&partition, layout::MARKS),
             self.marks_under(&partition, layout::PEER_MARKS),
-            self.store.marks(partition.clone(), Bytes::from_static(&[layout::HIDDEN_TIMES])),
+            times(&[layout::HIDDEN_TIMES]),
+            times(&[layout::PEER_CHANGES]),
         )?;
-        let conversation = |what: &str, key: &[u8]| {
-            let wrong = || record::corrupt(what, &partition, key, "the key names no conversation");
-            layout::split_conversation(key).ok_or_else(wrong)
-        };
         let mut all = Vec::with_capacity(rows.len());
         for row in rows {
-            let said: ListedRecord = record::read(LISTED, &partition, &row.key, &row.value)?;
-            all.push(said.listed(conversation(LISTED, &row.key)?));
+            let (conversation, said) = read_row(&partition, &row)?;
+            all.push(said.listed(conversation));
         }
         // The rows came in the order of their keys.
         let position =
@@ -132,8 +143,13 @@ impl Tables {
             }
         }
         for (key, _, value) in hidden {
-            if let Some(index) = position(&all, conversation(HIDDEN_AT, &key)?) {
+            if let Some(index) = position(&all, conversation(HIDDEN_AT, &partition, &key)?) {
                 all[index].hidden_at = record::read(HIDDEN_AT, &partition, &key, &value)?;
+            }
+        }
+        for (key, _, value) in changed {
+            if let Some(index) = position(&all, conversation(PEER_CHANGED_AT, &partition, &key)?) {
+                all[index].peer_changed_at = record::read(PEER_CHANGED_AT, &partition, &key, &value)?;
             }
         }
         Ok(all)

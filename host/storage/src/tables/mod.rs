@@ -18,6 +18,7 @@ mod hidden;
 mod layout;
 mod marks;
 mod messages;
+mod people;
 mod plugins;
 mod reactions;
 mod record;

@@ -5,7 +5,7 @@ use godwit_domain::{
     id::LoginId,
     tables::{Accounts, Written},
     time::Ms,
-    user::{Account, Login, User},
+    user::{Account, Login, Privacy, User},
     waist::Error,
 };
 
@@ -17,6 +17,8 @@ fn account(number: u128, name: &str) -> Account {
         bot: false,
         time_zone: Some("Europe/London".into()),
         joined_at: NOW,
+        avatar: None,
+        privacy: Privacy::default(),
     };
     Account { user, password_hash: Some("$argon2id$".into()), disabled: false, token_version: 1 }
 }

@@ -20,8 +20,8 @@ fn join(rev: u64, at_seq: u64, who: u128, role: Role, at: Ms) -> Revision {
 
 /// A row of a list that says nothing but who is in since when.
 fn listed(conversation: ConversationId, present: bool, changed_at: Ms) -> Listed {
-    let (marked_at, hidden_at) = (Ms(0), Ms(0));
-    Listed { conversation, present, changed_at, marked_at, hidden_at }
+    let (marked_at, hidden_at, peer_changed_at) = (Ms(0), Ms(0), Ms(0));
+    Listed { conversation, present, changed_at, marked_at, hidden_at, peer_changed_at }
 }
 
 #[tokio::test]

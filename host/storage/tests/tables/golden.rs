@@ -21,8 +21,8 @@ use godwit_domain::{
         Roster, Scope, Trial,
     },
     revision::{MetaChange, What},
-    tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, Plugins, Written},
-    user::{Account, Login, User},
+    tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, LastSeen, Plugins, Written},
+    user::{Account, Login, Privacy, Shown, User},
     waist::{Partition, Put, Row},
 };
 use std::{fmt::Write, sync::Arc};
@@ -52,6 +52,8 @@ async fn write_all(house: &House, store: Arc<Lying>) {
         bot: false,
         time_zone: None,
         joined_at: NOW,
+        avatar: Some(uuid::Uuid::from_u128(0xface)),
+        privacy: Privacy { presence: Shown::Contacts, receipts: false },
     };
     let account =
         Account { user: ada, password_hash: Some("hash".into()), disabled: false, token_version: 3 };
@@ -111,6 +113,8 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     tables.raise_marks(&[rise]).await.unwrap();
     assert_eq!(tables.hide(user(1), id, Seq(2), NOW.plus(5)).await, Ok(1));
     tables.raise_change_bound(NOW.plus(6)).await.unwrap();
+    tables.note_peer_changed(&[(user(1), id)], NOW.plus(7)).await.unwrap();
+    tables.raise_last_seen(&[(user(1), NOW.plus(8))]).await.unwrap();
 
     let drafts = [held(1, 1, Why::Decided), held(2, 1, Why::Failed), held(3, 1, Why::Behind)];
     assert_eq!(tables.hold(&drafts).await, Ok(Written::Yes));

@@ -18,6 +18,8 @@ mod marks;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod people;
+#[cfg(test)]
 mod plugins;
 #[cfg(test)]
 mod revisions;

@@ -167,6 +167,22 @@ async fn a_name_that_a_plugin_refuses_is_not_registered() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_display_name_that_a_plugin_refuses_is_not_taken_later_either() -> Result<()> {
+    let mut all = group().await?;
+    all.server.admin.installed(rejecting("display-name")).await?;
+    let name = |name: &str| json!({"display_name": name});
+    check_moderated(&all.ada.refused("profile", name("a bad one")).await?, "display-name");
+    assert_eq!(all.ada.request("profile", name("Ada")).await?["user"]["display_name"], "Ada");
+    all.server.admin.installed(moderating(json!({"mode": "trap"}))).await?;
+    let refusal = all.ada.refused("profile", name("Heron")).await?;
+    assert_eq!((refusal.code.as_str(), refusal.temporary), ("unavailable", true));
+    // What others do not read is nobody's to judge, and the name that stands is not judged again.
+    let user = all.ada.request("profile", json!({"time_zone": "UTC"})).await?["user"].clone();
+    assert_eq!((&user["display_name"], &user["time_zone"]), (&json!("Ada"), &json!("UTC")));
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_cannot_be_judged_or_wants_a_person_is_refused_for_now_unless_it_is_a_message() -> Result<()> {
     let mut all = group().await?;
     for mode in ["hold", "trap", "loop"] {

@@ -8,7 +8,7 @@ use godwit_protocol::{
     encode,
     error::Code,
     frame,
-    request::{self, ID_MAX, NAMES},
+    request::{self, ID_MAX, NAMES, Request},
 };
 
 /// The longest field that an error may name, in bytes: it is sent back.
@@ -37,6 +37,11 @@ impl Target for Frames {
             format!(r#"{{"id":6,"history":{{"conversation":"{id}","after_seq":0,"limit":200}}}}"#),
             format!(r#"{{"id":7,"create":{{"kind":"group","title":"t","members":["{id}"]}}}}"#),
             format!(r#"{{"id":8,"invite":{{"conversation":"{id}","users":["{id}"]}}}}"#),
+            format!(r#"{{"typing":{{"conversation":"{id}"}}}}"#),
+            format!(
+                r#"{{"id":9,"profile":{{"display_name":null,"avatar":"{id}","time_zone":"UTC","privacy":{{"presence":"nobody","receipts":false}}}}}}"#
+            ),
+            format!(r#"{{"id":10,"watch":{{"users":["{id}"]}}}}"#),
             r#"{"id":9007199254740991,"nothing":{"a":[[[[]]]],"b":-1.5e300}}"#.to_owned(),
         ];
         frames.extend(NAMES.iter().map(|name| format!(r#"{{"id":1,"{name}":{{}}}}"#)));
@@ -66,6 +71,8 @@ impl Target for Frames {
             assert!(!frame::too_deep(object), "what is too deep is malformed");
             assert!(incoming.id <= ID_MAX, "{}", incoming.id);
             match incoming.request {
+                // What has no reply needs no id.
+                Ok(Request::Typing(_)) => {}
                 Ok(_) => assert!(incoming.id > 0, "a request without a usable id is not carried out"),
                 Err(error) => {
                     assert!(

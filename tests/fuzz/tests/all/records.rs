@@ -16,7 +16,7 @@ use godwit_domain::{
     revision::{Change, Revised as Asked, What},
     tables::{Accounts, Append, Appended, Conversations},
     time::Ms,
-    user::{Account, User},
+    user::{Account, Privacy, User},
     waist::{Batch, Consistency, Direction, Error, Outcome, Partition, Put, Raise, Row, Scan, Space, Store},
 };
 use godwit_fuzz::Target;
@@ -207,6 +207,8 @@ async fn fill(tables: &Tables) {
         bot: false,
         time_zone: None,
         joined_at: NOW,
+        avatar: None,
+        privacy: Privacy::default(),
     };
     let account =
         Account { user: ada, password_hash: Some("hash".into()), disabled: false, token_version: 3 };

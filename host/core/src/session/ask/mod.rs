@@ -3,7 +3,10 @@
 mod commands;
 mod held;
 mod history;
+mod people;
 mod revisions;
+
+pub use people::{AllPresence, each_once};
 
 use super::{change::check_title, listing, resume, send::check_client_id};
 use crate::{
@@ -23,7 +26,7 @@ use godwit_protocol::{
     encode,
     error::{Code, Error},
     object,
-    request::{self, Conversation, Conversations, Create, Direct, Invite, Members, Request, Sync, Users},
+    request::{self, Conversation, Conversations, Create, Direct, Invite, Members, Request, Sync},
 };
 use serde::Serialize;
 use std::{collections::HashSet, sync::Arc};
@@ -54,11 +57,6 @@ struct ManyMembers {
     next: Option<UserId>,
 }
 
-#[derive(Serialize)]
-struct ManyUsers<'a> {
-    users: Vec<object::User<'a>>,
-}
-
 impl Asker {
     /// Answers one request.
     pub async fn answer(self, request: Request, reply: Reply) {
@@ -83,6 +81,8 @@ impl Asker {
             Request::Users(asked) => self.users(id, asked).await,
             Request::Commands(asked) => self.commands(id, asked).await,
             Request::Command(asked) => self.command(id, asked).await,
+            Request::Profile(asked) => self.profile(id, asked).await,
+            Request::Presence(asked) => self.presence(id, asked).await,
             Request::Connect(_)
             | Request::Renew(_)
             | Request::Send(_)
@@ -91,6 +91,8 @@ impl Asker {
             | Request::Follow(_)
             | Request::Unfollow(_)
             | Request::Active(_)
+            | Request::Watch(_)
+            | Request::Typing(_)
             | Request::Edit(_)
             | Request::React(_)
             | Request::Remove(_)
@@ -254,22 +256,6 @@ impl Asker {
         let limit = if asked.archived == Some(true) { 0 } else { limit };
         let (shown, next) = listing::newest(&self.host, self.user.id, after, limit).await?;
         Ok(encode::ok(id, &self.many(&shown, next.filter(|_| limit > 0))))
-    }
-
-    async fn users(&self, id: u64, asked: Users) -> Result<Vec<u8>, Error> {
-        let users = match (asked.query, asked.ids) {
-            // Whole names alone: a look-up by parts would let anyone list everyone.
-            (Some(name), None) => self.host.parts.accounts.find(&name).await?.into_iter().collect(),
-            (None, Some(ids)) => {
-                let max = self.host.parts.limits.users_per_request_max;
-                if ids.len() > max {
-                    return Err(Error::invalid("ids", format!("{} users, the limit is {max}", ids.len())));
-                }
-                self.host.parts.accounts.users(&ids).await?
-            }
-            _ => return Err(Error::invalid("query", "one of `query` and `ids` is needed")),
-        };
-        Ok(encode::ok(id, &ManyUsers { users: users.iter().map(object::User::from).collect() }))
     }
 }
 

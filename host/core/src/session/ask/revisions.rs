@@ -163,23 +163,36 @@ impl Asker {
         let conversation = asked.conversation;
         let view = self.host.sequencer.view(conversation, self.user.id).await?.readable()?;
         let seq = asked.seq.unwrap_or(view.head.last_seq);
-        let mut sender = None;
+        let mut left_out = self.silent(conversation).await?;
         if seq != Seq::ZERO {
             if !view.visible.message(seq) {
                 return Err(no_message(seq));
             }
             let tables = &self.host.parts.conversations;
             let read = tables.messages(conversation, seq..=seq, false, usize::MAX).await?;
-            sender = read.first().map(|message| message.sender);
+            left_out.extend(read.first().map(|message| message.sender));
         }
+        left_out.sort_unstable();
         let Receipts { received, read, members } =
-            self.host.sequencer.receipts(conversation, self.user.id, seq, sender).await?;
+            self.host.sequencer.receipts(conversation, self.user.id, seq, left_out).await?;
         let members = members.into_iter().map(|(user, marks)| Reached {
             user,
             received_seq: marks.received,
             read_seq: marks.read,
         });
         Ok(encode::ok(id, &AllReceipts { received, read, members: members.collect() }))
+    }
+
+    /// Those in a conversation of whom the asker may not learn how far they have come.
+    async fn silent(&self, conversation: ConversationId) -> Result<Vec<UserId>, Error> {
+        let audience = self.host.sequencer.audience(conversation, self.user.id).await?;
+        let users = self.host.known.get(&audience).await?;
+        let blocks = self.host.parts.relations.blocks(self.user.id).await?;
+        let is_silent = |user: &UserId| {
+            let shows = users.get(user).is_none_or(|user| user.privacy.receipts);
+            *user != self.user.id && (!shows || blocks.binary_search(user).is_ok())
+        };
+        Ok(audience.iter().copied().filter(is_silent).collect())
     }
 
     pub(super) async fn hidden(&self, id: u64, asked: Hidden) -> Result<Vec<u8>, Error> {
