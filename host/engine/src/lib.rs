@@ -38,6 +38,7 @@ mod services;
 mod shadow;
 mod stage;
 mod state;
+mod ticker;
 mod wasi;
 
 pub use compile::{Program, child::main as compile_child};
@@ -101,7 +102,7 @@ impl Engine {
         let cache = compile::cache::Cache::open(cache, &engine, options::mib(options.cache_mib) as u64)?;
         let compiler = compile::Compiler::new(engine.clone(), compiler, &options, cache, metrics.clone());
         // Before the first instance is made: it is cut by this clock.
-        let ticker = runtime::Ticker::start(&engine)?;
+        let ticker = ticker::Ticker::start(&engine)?;
         let (alarms, heard) = mpsc::channel(ALARMS_MAX);
         let parts = Parts { options: Arc::new(options), tables, clock, metrics: metrics.clone(), alarms };
         let live = Live::load(parts, &engine, ticker, compiler).await?;

@@ -25,11 +25,11 @@ use crate::{
     options::Options,
     poison::{self, Poison},
     pool::Pool,
-    runtime::Ticker,
     seat::{self, Seat, Version},
     services::Private,
     shadow::Shadow,
     stage::{Candidate, Ready, Stage},
+    ticker::Ticker,
 };
 use arc_swap::ArcSwap;
 use godwit_domain::{
