@@ -101,8 +101,7 @@ impl Snapshot {
 
     /// A pass on the way to a number.
     fn pass<'a>(&self, scene: &'a Scene, calls: usize) -> Pass<'a> {
-        let steps = Vec::with_capacity(calls);
-        Pass { told: Told::new(scene), whose: scene.sender.id.0, cpu_ms: self.chain_cpu_ms, steps }
+        Pass::new(scene, scene.sender.id.0, self.chain_cpu_ms, calls)
     }
 
     /// Asks one plugin, and counts and writes down what it came to. Outside its scope it is as if it had nothing to say.
@@ -122,9 +121,8 @@ impl Snapshot {
             }
             return Ok(Answer::Allow);
         }
-        let (started, cpu_ms) = (Instant::now(), pass.cpu_ms);
         let answer = version.ask(question, pass).await;
-        let took = started.elapsed();
+        let took = pass.lap();
         if let Some(shadow) = seat.shadow() {
             shadow.offer(question, scene, &answer);
         }
@@ -133,7 +131,7 @@ impl Snapshot {
             failure.how
         });
         let decision = answer.as_ref().map_or_else(|how| *how, Answer::decision);
-        version.meter.called(hook, decision, took, cpu_ms - pass.cpu_ms);
+        version.meter.called(hook, decision, took);
         let plugin = if canary { self.canaries[usize::from(place)] } else { place };
         pass.steps.push(Step { plugin, hook, decision, micros: micros(took) });
         answer
@@ -206,7 +204,21 @@ struct Pass<'a> {
     whose: Uuid,
     /// What is left of their budget.
     cpu_ms: u32,
+    /// When the next one begins: as the one before ends, so that the clock is read once for each.
+    now: Instant,
     steps: Vec<Step>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(scene: &'a Scene, whose: Uuid, cpu_ms: u32, calls: usize) -> Self {
+        Self { told: Told::new(scene), whose, cpu_ms, now: Instant::now(), steps: Vec::with_capacity(calls) }
+    }
+
+    /// A call ended; how long it took.
+    fn lap(&mut self) -> Duration {
+        let began = std::mem::replace(&mut self.now, Instant::now());
+        self.now - began
+    }
 }
 
 impl Version {
@@ -220,7 +232,7 @@ impl Version {
         }
         let whole = pass.cpu_ms >= pool.call_cpu_ms();
         let mut instance = pool.lend(Turn { whose, hook }).await?;
-        let answer = instance.ask(&pass.told, question, &mut pass.cpu_ms).await;
+        let answer = instance.ask(&pass.told, question, pass.now, &mut pass.cpu_ms).await;
         match &answer {
             Ok(_) => call.answered(),
             // What the plugins before it left was not enough for it: that says nothing about this one.

@@ -9,9 +9,9 @@ use crate::{
     hooks::{Guests, Question, typed},
     metrics::Meter,
     options::{Options, kib, mib},
-    runtime::Ticker,
     services::Private,
     state::{Budget, Memory, State},
+    ticker::Ticker,
     wasi,
 };
 use godwit_domain::filter::{Decision, Hook};
@@ -78,7 +78,10 @@ pub(crate) struct Instance {
     calls_left: u32,
     /// What the meter counts of its memory.
     metered_bytes: usize,
-    pub(crate) idle_since: Instant,
+    /// When it was made, or asked last.
+    pub(crate) asked_at: Instant,
+    /// By which thread: see [`thread`].
+    pub(crate) asked_by: usize,
 }
 
 impl Instance {
@@ -116,8 +119,8 @@ impl Instance {
         let metered_bytes = memory.bytes;
         blueprint.meter.memory_bytes.inc_by(metered_bytes as i64);
         let calls_left = jitter(options.calls_per_instance.max(1));
-        let idle_since = Instant::now();
-        Ok(Self { store, guests, blueprint, usable: true, calls_left, metered_bytes, idle_since })
+        let (asked_at, asked_by) = (Instant::now(), 0);
+        Ok(Self { store, guests, blueprint, usable: true, calls_left, metered_bytes, asked_at, asked_by })
     }
 
     /// Whether it may be called again; one that failed, or whose call was dropped, may not.
@@ -130,11 +133,13 @@ impl Instance {
         self.calls_left == 0
     }
 
-    /// Asks one hook. `cpu_ms` is what is left of the common budget and is reduced by what the call used.
+    /// Asks one hook, at the time `now`. `cpu_ms` is what is left of the common budget and is reduced by what the call
+    /// used.
     pub(crate) async fn ask(
         &mut self,
         told: &Told<'_>,
         question: Question<'_>,
+        now: Instant,
         cpu_ms: &mut u32,
     ) -> Result<Answer, Failure> {
         let Self { store, guests, blueprint, .. } = self;
@@ -143,7 +148,8 @@ impl Instance {
         // Stays so if this call fails, or if its future is dropped.
         self.usable = false;
         self.calls_left = self.calls_left.saturating_sub(1);
-        store.data_mut().budget = Budget { used_ms: 0, granted_ms };
+        (self.asked_at, self.asked_by) = (now, thread());
+        store.data_mut().budget = Budget::of(granted_ms);
         store.set_epoch_deadline(1);
         blueprint.ticker.call_begins();
 
@@ -152,8 +158,13 @@ impl Instance {
             let call = pin!(guests.ask(&mut *store, told, question, options));
             cut(call, options.call_wall(), spent).await
         };
-        *cpu_ms = cpu_ms.saturating_sub(store.data().budget.used_ms);
-        let bytes = store.data().memory.bytes;
+        let State { budget, memory, .. } = store.data();
+        *cpu_ms = cpu_ms.saturating_sub(budget.used_ms);
+        // Most calls end before a tick meets them.
+        if budget.sampled_ms > 0 {
+            blueprint.meter.used(question.hook(), budget.sampled_ms);
+        }
+        let bytes = memory.bytes;
         if bytes != self.metered_bytes {
             blueprint.meter.memory_bytes.inc_by(bytes as i64 - self.metered_bytes as i64);
             self.metered_bytes = bytes;
@@ -182,7 +193,7 @@ fn store(blueprint: &Blueprint) -> Store<State> {
         version: blueprint.version.clone(),
         wasi: wasi::context(&blueprint.private, &blueprint.version),
         table,
-        budget: Budget { used_ms: 0, granted_ms: options.init_cpu_ms },
+        budget: Budget::of(options.init_cpu_ms),
         memory: Memory {
             bytes: 0,
             bytes_max: mib(options.memory_mib_max),
@@ -196,8 +207,15 @@ fn store(blueprint: &Blueprint) -> Store<State> {
     store.set_max_component_handles(options.handles_max as usize);
     // A new store's deadline has passed already.
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
+    let ticker = blueprint.ticker.clone();
+    store.epoch_deadline_callback(move |mut store| Ok(store.data_mut().budget.tick(ticker.met())));
     store
+}
+
+/// Tells the threads that ask apart; none is 0.
+pub(crate) fn thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// Runs a call to its end or its budgets: CPU time is counted by the store, wall-clock time here.

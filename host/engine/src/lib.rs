@@ -39,6 +39,7 @@ mod services;
 mod shadow;
 mod stage;
 mod state;
+mod ticker;
 mod wasi;
 
 pub use compile::{Program, child::main as compile_child};
@@ -117,7 +118,7 @@ impl Engine {
         let cache = compile::cache::Cache::open(cache, &engine, options::mib(options.cache_mib) as u64)?;
         let compiler = compile::Compiler::new(engine.clone(), compiler, &options, cache, metrics.clone());
         // Before the first instance is made: it is cut by this clock.
-        let ticker = runtime::Ticker::start(&engine)?;
+        let ticker = ticker::Ticker::start(&engine)?;
         let (kv, secrets) = (kept.kv, kept.secrets);
         let actors = actor::stage::Stage::open(options.clone(), clock.clone(), metrics.clone(), kv, secrets)?;
         let stage = stage::Stage::new(options, clock.clone(), &engine, ticker, compiler, actors)?;

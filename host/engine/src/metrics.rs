@@ -259,9 +259,9 @@ impl Meter {
         Metrics::default().meter("", "")
     }
 
-    /// A call that came to this; `cpu_ms` is what it used of its budget.
-    pub(crate) fn called(&self, hook: Hook, decision: Decision, took: Duration, cpu_ms: u32) {
-        let Hooked { calls, seconds, cpu_seconds, own, .. } = &self.hooks[hook as usize];
+    /// A call that came to this.
+    pub(crate) fn called(&self, hook: Hook, decision: Decision, took: Duration) {
+        let Hooked { calls, seconds, own, .. } = &self.hooks[hook as usize];
         calls[decision as usize].inc();
         own.calls[decision as usize].fetch_add(1, Relaxed);
         // Who was not asked took no time, and would hide that of the others.
@@ -270,11 +270,13 @@ impl Meter {
         }
         seconds.observe(took.as_secs_f64());
         own.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
-        // Most calls end before the clock of CPU time has moved.
-        if cpu_ms > 0 {
-            cpu_seconds.inc_by(f64::from(cpu_ms) / 1e3);
-            own.cpu_ms.fetch_add(cpu_ms.into(), Relaxed);
-        }
+    }
+
+    /// CPU time of a call, as far as it was seen.
+    pub(crate) fn used(&self, hook: Hook, cpu_ms: u32) {
+        let Hooked { cpu_seconds, own, .. } = &self.hooks[hook as usize];
+        cpu_seconds.inc_by(f64::from(cpu_ms) / 1e3);
+        own.cpu_ms.fetch_add(cpu_ms.into(), Relaxed);
     }
 
     /// A trap of that kind.

@@ -12,7 +12,7 @@
 
 use crate::{
     health::Health,
-    instance::{Blueprint, Failure, Instance},
+    instance::{self, Blueprint, Failure, Instance},
 };
 use godwit_domain::filter::{Decision, Hook};
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use std::{
     collections::VecDeque,
     ops::{Deref, DerefMut},
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{runtime::Handle, sync::Notify};
 use uuid::Uuid;
@@ -38,7 +38,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct State {
-    /// Free instances; the one used last is taken first.
+    /// Free instances, in the order in which they were given back.
     idle: Vec<Instance>,
     /// Instances that are free, lent or being made.
     live: usize,
@@ -65,14 +65,16 @@ struct Waiting {
 }
 
 impl State {
-    /// A free instance, where this call may run.
+    /// A free instance, where this call may run: the one that this thread asked last, for its memory lies in the caches
+    /// of this core, else the one that was idle longest, which is no other thread's.
     fn take(&mut self, turn: Turn) -> Option<Instance> {
-        if self.running.contains(&turn) {
+        if self.idle.is_empty() || self.running.contains(&turn) {
             return None;
         }
-        let instance = self.idle.pop()?;
+        let thread = instance::thread();
+        let own = self.idle.iter().rposition(|instance| instance.asked_by == thread);
         self.running.push(turn);
-        Some(instance)
+        Some(self.idle.remove(own.unwrap_or_default()))
     }
 }
 
@@ -102,7 +104,7 @@ impl Pool {
     }
 
     /// Lends an instance, waiting for one if none is free.
-    pub(crate) async fn lend(self: &Arc<Self>, turn: Turn) -> Result<Lease, Failure> {
+    pub(crate) async fn lend(self: &Arc<Self>, turn: Turn) -> Result<Lease<'_>, Failure> {
         let waiting = {
             let mut state = self.state.lock();
             if let Some(instance) = state.take(turn) {
@@ -124,8 +126,8 @@ impl Pool {
         Box::pin(tokio::time::timeout(wall, place.instance())).await.unwrap_or_else(|_| Err(late()))
     }
 
-    fn lease(self: &Arc<Self>, turn: Turn, instance: Instance) -> Lease {
-        Lease { pool: self.clone(), turn, instance: Some(instance) }
+    fn lease(self: &Arc<Self>, turn: Turn, instance: Instance) -> Lease<'_> {
+        Lease { pool: self, turn, instance: Some(instance) }
     }
 
     /// Drops instances that nobody called for a while, all but one.
@@ -133,7 +135,7 @@ impl Pool {
         let retired: Vec<Instance> = {
             let mut state = self.state.lock();
             // The longest idle come first; the last one stays if nothing else is live.
-            let old = state.idle.iter().take_while(|instance| instance.idle_since.elapsed() >= idle).count();
+            let old = state.idle.iter().take_while(|instance| instance.asked_at.elapsed() >= idle).count();
             let retired = old.min(state.live.saturating_sub(1));
             state.live -= retired;
             state.idle.drain(..retired).collect()
@@ -202,7 +204,7 @@ impl Pool {
         }
     }
 
-    fn give_back(self: &Arc<Self>, mut instance: Instance, turn: Turn) {
+    fn give_back(self: &Arc<Self>, instance: Instance, turn: Turn) {
         let kept = instance.usable() && !instance.worn();
         let mut state = self.state.lock();
         if let Some(at) = state.running.iter().position(|running| *running == turn) {
@@ -210,7 +212,6 @@ impl Pool {
         }
         let retired = match kept {
             true => {
-                instance.idle_since = Instant::now();
                 state.idle.push(instance);
                 None
             }
@@ -233,14 +234,14 @@ fn busy(why: String) -> Failure {
 }
 
 /// An instance on loan; it goes back to its pool, or to the grave, when this is dropped.
-pub(crate) struct Lease {
-    pool: Arc<Pool>,
+pub(crate) struct Lease<'a> {
+    pool: &'a Arc<Pool>,
     turn: Turn,
     /// Present until dropped.
     instance: Option<Instance>,
 }
 
-impl Deref for Lease {
+impl Deref for Lease<'_> {
     type Target = Instance;
 
     fn deref(&self) -> &Instance {
@@ -248,13 +249,13 @@ impl Deref for Lease {
     }
 }
 
-impl DerefMut for Lease {
+impl DerefMut for Lease<'_> {
     fn deref_mut(&mut self) -> &mut Instance {
         self.instance.as_mut().expect("present until dropped")
     }
 }
 
-impl Drop for Lease {
+impl Drop for Lease<'_> {
     fn drop(&mut self) {
         if let Some(instance) = self.instance.take() {
             self.pool.give_back(instance, self.turn);
@@ -274,7 +275,7 @@ impl<'a> Place<'a> {
         Self { pool, waiting }
     }
 
-    async fn instance(&self) -> Result<Lease, Failure> {
+    async fn instance(&self) -> Result<Lease<'a>, Failure> {
         loop {
             self.waiting.woken.notified().await;
             if let Some(failure) = self.waiting.failure.get() {

@@ -15,7 +15,7 @@ use godwit_domain::{
     time::Ms,
     user::{Privacy, User},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Runs one test within `cpu_ms`.
 ///
@@ -33,7 +33,7 @@ pub(crate) async fn run(
         (scene.conversation, scene.sender_role) = (None, None);
         scene.activity.member_since = None;
     }
-    let answer = instance.ask(&Told::new(&scene), asked.question(), &mut cpu_ms).await;
+    let answer = instance.ask(&Told::new(&scene), asked.question(), Instant::now(), &mut cpu_ms).await;
     let answer = answer.map_err(|failure| format!("{}: {}", failure.how.name(), failure.why))?;
     let met = match (&test.expect, &answer) {
         (Expect::Allow, Answer::Allow) => true,

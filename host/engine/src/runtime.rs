@@ -1,4 +1,4 @@
-//! How wasmtime is set up: the engines of filters and of actors, what is linked, and the clock that cuts long calls.
+//! How wasmtime is set up: the engines of filters and of actors, and what is linked.
 //!
 //! Every limit of wasmtime that is off by default is set here or in [`crate::instance`].
 
@@ -6,14 +6,6 @@ use crate::{
     actor::services,
     options::{Options, kib, mib},
     state::State,
-};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
-    },
-    thread::Thread,
-    time::Duration,
 };
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
 
@@ -75,74 +67,4 @@ pub(crate) fn linker(engine: &Engine, waits: bool) -> wasmtime::Result<Linker<St
     let mut linker = Linker::new(engine);
     services::link_always(&mut linker, waits)?;
     Ok(linker)
-}
-
-/// After how many ticks without a new call the ticker sleeps: longer than any call may take.
-const IDLE_TICKS_MAX: u32 = 20_000;
-
-/// Advances the engine's epoch each millisecond while there are calls, until it is dropped.
-pub(crate) struct Ticker {
-    shared: Arc<Shared>,
-    thread: Thread,
-}
-
-#[derive(Default)]
-struct Shared {
-    /// Counts calls, so that the thread sees whether there are any.
-    calls: AtomicU64,
-    /// The thread sleeps until it is woken.
-    parked: AtomicBool,
-    stopped: AtomicBool,
-}
-
-impl Ticker {
-    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
-        let (engine, shared) = (engine.clone(), Arc::<Shared>::default());
-        let seen = shared.clone();
-        let run = move || {
-            let (mut calls, mut idle_ticks) = (0, 0);
-            // Nothing runs before the first call.
-            seen.sleep(calls);
-            while !seen.stopped.load(SeqCst) {
-                std::thread::park_timeout(Duration::from_millis(1));
-                engine.increment_epoch();
-                let now = seen.calls.load(SeqCst);
-                idle_ticks = if now == calls { idle_ticks + 1 } else { 0 };
-                calls = now;
-                if idle_ticks > IDLE_TICKS_MAX {
-                    seen.sleep(calls);
-                    idle_ticks = 0;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("plugin-ticker".to_owned()).spawn(run)?;
-        Ok(Self { shared, thread: thread.thread().clone() })
-    }
-
-    /// A call or an `init` begins: from now on the epoch advances.
-    pub(crate) fn call_begins(&self) {
-        self.shared.calls.fetch_add(1, SeqCst);
-        if self.shared.parked.load(SeqCst) {
-            self.thread.unpark();
-        }
-    }
-}
-
-impl Shared {
-    /// Sleeps until there is a call beyond these.
-    fn sleep(&self, calls: u64) {
-        self.parked.store(true, SeqCst);
-        // Asked after `parked` is set: a call that began before has been counted, one that begins now wakes.
-        while self.calls.load(SeqCst) == calls && !self.stopped.load(SeqCst) {
-            std::thread::park();
-        }
-        self.parked.store(false, SeqCst);
-    }
-}
-
-impl Drop for Ticker {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, SeqCst);
-        self.thread.unpark();
-    }
 }

@@ -192,7 +192,7 @@ async fn ask(
         Hook::Normalise => Question::Normalise(content),
         _ => Question::Review(Subject::Message(content)),
     };
-    let answer = lent.ask(&Told::new(scene), question, &mut cpu_ms).await;
+    let answer = lent.ask(&Told::new(scene), question, Instant::now(), &mut cpu_ms).await;
     if lent.usable() && !lent.worn() {
         *instance = Some(lent);
     }

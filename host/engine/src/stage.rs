@@ -11,10 +11,10 @@ use crate::{
     manifest::{self, Checked},
     metrics::Meter,
     options::Options,
-    rehearsal,
-    runtime::{self, Ticker},
+    rehearsal, runtime,
     services::Private,
     state::State,
+    ticker::Ticker,
 };
 use godwit_domain::{
     actor::Served,

@@ -30,13 +30,21 @@ pub(crate) struct State {
 pub(crate) struct Budget {
     pub(crate) used_ms: u32,
     pub(crate) granted_ms: u32,
+    /// For how long the ticks stand that met it: over many calls the time that they took, for metrics.
+    pub(crate) sampled_ms: u32,
 }
 
 impl Budget {
-    /// The epoch moved on while the guest was running.
-    pub(crate) fn tick(&mut self) -> UpdateDeadline {
+    /// What a call may use.
+    pub(crate) fn of(granted_ms: u32) -> Self {
+        Self { granted_ms, ..Self::default() }
+    }
+
+    /// The epoch moved on while the guest was running, after that much time.
+    pub(crate) fn tick(&mut self, elapsed_ms: u32) -> UpdateDeadline {
         self.used_ms += 1;
-        // The first tick comes before a whole millisecond was used.
+        self.sampled_ms += elapsed_ms;
+        // The first tick counts as one, however late it comes: what a short call used before is not known.
         match self.used_ms {
             used if used > self.granted_ms => UpdateDeadline::Interrupt,
             // A short call that a tick happens to meet goes on: yielding, it would keep its instance for as long as

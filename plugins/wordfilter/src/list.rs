@@ -8,7 +8,12 @@
 //! per byte and allocates nothing.
 
 use crate::fold::{Folding, View, is_boundary, is_word};
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::{
+    Anchored, Input, Match,
+    automaton::Automaton,
+    dfa::DFA,
+    nfa::{contiguous, noncontiguous},
+};
 use std::ops::Range;
 
 /// Entries up to which the automaton is a table of all transitions: the fastest, at about 1 KiB an entry.
@@ -20,10 +25,18 @@ const STAR_CHARACTERS_MAX: usize = 100;
 
 /// A list that is ready to be searched for.
 pub struct List {
-    automaton: AhoCorasick,
+    searched: Searched,
     /// In the automaton's order.
     entries: Vec<Entry>,
     folding: Folding,
+}
+
+/// What finds the literal beginnings.
+enum Searched {
+    /// A table of all transitions.
+    Table(DFA),
+    /// Less than that, for long lists.
+    Compact(contiguous::NFA),
 }
 
 /// A word, a phrase or a pattern.
@@ -54,23 +67,27 @@ impl List {
         let parsed: Vec<(String, Entry)> =
             entries.iter().map(|entry| parse(entry, folding)).collect::<Result<_, _>>()?;
         let (beginnings, entries): (Vec<String>, Vec<Entry>) = parsed.into_iter().unzip();
-        let kind = match entries.len() {
-            0..=TABLE_ENTRIES_MAX => AhoCorasickKind::DFA,
-            _ => AhoCorasickKind::ContiguousNFA,
-        };
-        let automaton = AhoCorasick::builder()
+        let refused = |error| format!("the list is too large: {error}");
+        let nfa = noncontiguous::Builder::new()
             .ascii_case_insensitive(folding.case)
-            .kind(Some(kind))
             .prefilter(false)
             .build(beginnings)
-            .map_err(|error| format!("the list is too large: {error}"))?;
-        Ok(Self { automaton, entries, folding })
+            .map_err(refused)?;
+        let searched = match entries.len() {
+            0..=TABLE_ENTRIES_MAX => {
+                Searched::Table(DFA::builder().build_from_noncontiguous(&nfa).map_err(refused)?)
+            }
+            _ => {
+                Searched::Compact(contiguous::Builder::new().build_from_noncontiguous(&nfa).map_err(refused)?)
+            }
+        };
+        Ok(Self { searched, entries, folding })
     }
 
     /// Where entries match, as ranges of the view's text, in the order in which their beginnings end.
     pub fn matches<'v>(&'v self, view: &'v View<'_>) -> impl Iterator<Item = Range<usize>> + 'v {
         let text: &str = &view.text;
-        self.automaton.find_overlapping_iter(text).filter_map(move |found| {
+        self.searched.beginnings(text).into_iter().flatten().filter_map(move |found| {
             let entry = &self.entries[found.pattern().as_usize()];
             let start = match entry.open_start {
                 true => found.start() - word_len(text[..found.start()].chars().rev()),
@@ -126,6 +143,32 @@ impl List {
             }
         }
     }
+}
+
+impl Searched {
+    /// Where literal beginnings stand, if there are any.
+    fn beginnings<'v>(&'v self, text: &'v str) -> Option<Box<dyn Iterator<Item = Match> + 'v>> {
+        match self {
+            Self::Table(dfa) => found(dfa, text),
+            Self::Compact(nfa) => found(nfa, text),
+        }
+    }
+}
+
+/// Overlapping matches, if there are any: most texts have none, and to see that takes less than to list them.
+fn found<'v>(automaton: &'v impl Automaton, text: &'v str) -> Option<Box<dyn Iterator<Item = Match> + 'v>> {
+    const UNANCHORED: &str = "automatons are built for unanchored searches";
+    let mut state = automaton.start_state(Anchored::No).expect(UNANCHORED);
+    let mut is_hit = |bytes: &[u8]| {
+        bytes.iter().fold(false, |hit, &byte| {
+            state = automaton.next_state(Anchored::No, state, byte);
+            hit | automaton.is_special(state)
+        })
+    };
+    // Some bytes at a time without a branch: a match ends nothing here.
+    let (blocks, rest) = text.as_bytes().as_chunks::<8>();
+    let any = blocks.iter().any(|block| is_hit(block)) || is_hit(rest);
+    any.then(|| Box::new(automaton.try_find_overlapping_iter(Input::new(text)).expect(UNANCHORED)) as _)
 }
 
 /// A `*` that may cover one more character.

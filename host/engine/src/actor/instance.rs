@@ -12,9 +12,9 @@ use crate::{
     hooks::typed,
     instance::{Failure, cut},
     options::{Options, kib, mib},
-    runtime::Ticker,
     services::Private,
     state::{Budget, Memory, State},
+    ticker::Ticker,
     wasi,
 };
 use godwit_domain::actor::{CommandSpec, Effects, Event, Hook, Invocation, Notification, Request};
@@ -148,7 +148,7 @@ impl Instance {
         self.calls_left = self.calls_left.saturating_sub(1);
         let granted_ms = self.blueprint.options.actors.call_cpu_ms;
         let state = self.store.data_mut();
-        state.budget = Budget { used_ms: 0, granted_ms };
+        state.budget = Budget::of(granted_ms);
         state.running = running.map(Box::new);
         self.store.set_epoch_deadline(1);
         self.blueprint.ticker.call_begins();
@@ -231,7 +231,7 @@ fn store(blueprint: &Blueprint) -> Store<State> {
         version: blueprint.version.clone(),
         wasi: wasi::context(&blueprint.private, &blueprint.version),
         table,
-        budget: Budget { used_ms: 0, granted_ms: options.init_cpu_ms },
+        budget: Budget::of(options.init_cpu_ms),
         memory: Memory {
             bytes: 0,
             bytes_max: blueprint.bytes_max.get().copied().unwrap_or(mib(options.actors.memory_mib_max)),
@@ -244,6 +244,7 @@ fn store(blueprint: &Blueprint) -> Store<State> {
     store.set_hostcall_fuel(kib(options.actors.result_kib_max));
     store.set_max_component_handles(options.handles_max as usize);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
+    let ticker = blueprint.ticker.clone();
+    store.epoch_deadline_callback(move |mut store| Ok(store.data_mut().budget.tick(ticker.met())));
     store
 }

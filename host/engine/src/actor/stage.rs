@@ -14,9 +14,10 @@ use super::{
 use crate::{
     metrics::Metrics,
     options::{Options, mib},
-    runtime::{self, Ticker},
+    runtime,
     services::Private,
     state::State,
+    ticker::Ticker,
 };
 use godwit_domain::{
     actor::Served,

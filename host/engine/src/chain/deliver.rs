@@ -4,7 +4,7 @@
 //! may read a message, so whatever fails leaves the host's own rule in place.
 
 use super::{Pass, Seat, Snapshot, Version};
-use crate::{answer::Answer, bindings::Told, grants::MEMBER_LIST, hooks::Question};
+use crate::{answer::Answer, grants::MEMBER_LIST, hooks::Question};
 use godwit_domain::{
     filter::{Attention, Audience, Facts, Place, RECIPIENTS_MAX, Recipient, Scene, Spent},
     message::Message,
@@ -72,5 +72,5 @@ pub(super) async fn decide(
 /// delivered one by one, and a user who writes in many places waits for none of them.
 fn pass<'a>(snapshot: &Snapshot, scene: &'a Scene, message: &Message, spent: Spent) -> Pass<'a> {
     let cpu_ms = snapshot.deliver_cpu_ms.saturating_sub(spent.cpu_ms);
-    Pass { told: Told::new(scene), whose: message.conversation.0, cpu_ms, steps: Vec::new() }
+    Pass::new(scene, message.conversation.0, cpu_ms, 0)
 }
