@@ -102,7 +102,7 @@ impl Host {
         let stamp = self.parts.changes.begin();
         stamp.secured().await?;
         // What of one's doings others are shown is one's own business, but for receipts: they show in conversations.
-        let is_shown = User { privacy: before.privacy, ..wanted.clone() } != before;
+        let is_shown = User { privacy: before.privacy, ..wanted } != before;
         let Concerned { peers, mut audience } = match is_shown || change.receipts.is_some() {
             true => self.concerned(user).await?,
             false => Concerned::default(),
