@@ -35,6 +35,7 @@ export class Client extends Emitter {
   #wantedUsers = [];
   #askedUsers = new Set();
   #settling = new Map();
+  #relatedAt = new Map();
   #unreviewed = new Map();
   #cursor = null;
   #syncing = false;
@@ -48,6 +49,8 @@ export class Client extends Emitter {
   conversations = new Map();
   /** All people that were seen, by id. */
   users = new Map();
+  /** How others stand to this person, by id: those who do not stand to them at all are not here. */
+  contacts = new Map();
 
   /** @param {import("./index.d.ts").ClientOptions} options */
   constructor({
@@ -187,6 +190,41 @@ export class Client extends Emitter {
     return users.find((user) => user.name === name) ?? null;
   }
 
+  /** Asks somebody to be a contact; where they asked first, both are. */
+  requestContact(user) {
+    return this.#relate(user, "request");
+  }
+
+  /** Agrees to a request. */
+  acceptContact(user) {
+    return this.#relate(user, "accept");
+  }
+
+  /** Refuses a request. */
+  declineContact(user) {
+    return this.#relate(user, "decline");
+  }
+
+  /** Ends a contact, or takes a request back. */
+  removeContact(user) {
+    return this.#relate(user, "remove");
+  }
+
+  /** Hears and sees nothing of somebody, and the other way round. */
+  block(user) {
+    return this.#relate(user, "block");
+  }
+
+  /** No longer. */
+  unblock(user) {
+    return this.#relate(user, "unblock");
+  }
+
+  async #relate(user, action) {
+    // The other devices are told; this one has its answer.
+    return this.#related((await this.request("contact", { user, action })).contact);
+  }
+
   /** The person of that id if it is known; else asks for it, and the event `user` follows. */
   person(id) {
     const user = this.users.get(id);
@@ -238,6 +276,14 @@ export class Client extends Emitter {
   /** Reacts to a message, or no longer does. */
   react(conversation, seq, emoji, on = true) {
     return this.request("react", { conversation, seq, emoji, on, client_id: clientId() });
+  }
+
+  /**
+   * Changes what this person set for themselves in a conversation: `muted_until`, `label`, `pinned`, `archived`. `null`
+   * clears, what is left out stays.
+   */
+  async set(conversation, settings) {
+    return this.#learn((await this.request("settings", { conversation, ...settings })).conversation);
   }
 
   /** Goes from a group. */
@@ -330,10 +376,13 @@ export class Client extends Emitter {
     return others.map((id) => marks?.get(id) ?? { received_seq: 0, read_seq: 0 });
   }
 
-  #connected({ user, epoch, cursor, recovered, conversations, held, next }) {
+  #connected({ user, epoch, cursor, recovered, conversations, contacts = [], held, next }) {
     if (this.#cursor && this.#cursor.epoch !== epoch) this.#forget();
     this.user = user;
     this.#meet([user]);
+    // A cold start has all of them.
+    if (!recovered) this.contacts.clear();
+    for (const contact of contacts) this.#related(contact);
     for (const conversation of conversations) this.#learn(conversation);
     if (!recovered) this.#refresh(conversations);
     if (next) this.#sync(next, { epoch, cursor });
@@ -354,6 +403,7 @@ export class Client extends Emitter {
       // The next session begins from the cursor before, and is told all of it again.
       if (error) return;
       for (const conversation of ok.conversations) this.#learn(conversation);
+      for (const contact of ok.contacts ?? []) this.#related(contact);
       if (ok.next) this.#sync(ok.next, reached);
       else this.#cursor = reached;
     });
@@ -379,6 +429,7 @@ export class Client extends Emitter {
 
   #forget() {
     this.conversations.clear();
+    this.contacts.clear();
     this.#timelines.clear();
     this.#receipts.clear();
     this.emit("reset");
@@ -387,6 +438,7 @@ export class Client extends Emitter {
   #push(name, value) {
     if (name === "message") this.#received(value);
     else if (name === "conversation") this.#learn(value);
+    else if (name === "contact") this.#related(value);
     else if (name === "receipt") this.#receipt(value);
     else if (name === "revision") this.#revision(value);
     else if (name === "verdict") this.#outbox.settle(value);
@@ -606,6 +658,18 @@ export class Client extends Emitter {
     this.#link.call("conversation", { conversation: id }, (error, ok) => {
       if (!error) this.#learn(ok.conversation, begin);
     });
+  }
+
+  // Takes in how somebody stands to this person. Of a push that an answer overtook the newer one stays.
+  #related(contact) {
+    const { user, state, since } = contact;
+    this.#meet([user]);
+    if ((this.#relatedAt.get(user.id) ?? 0) > since) return contact;
+    this.#relatedAt.set(user.id, since);
+    if (state === "none") this.contacts.delete(user.id);
+    else this.contacts.set(user.id, contact);
+    this.emit("contact", contact);
+    return contact;
   }
 
   #meet(users) {

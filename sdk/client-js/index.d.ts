@@ -68,7 +68,27 @@ export interface Conversation {
   unread: number;
   peer_read_seq?: number | null;
   peer_received_seq?: number | null;
+  muted_until?: number | null;
+  label?: string | null;
+  pinned: boolean;
+  archived: boolean;
   updated_at: number;
+}
+
+/** How somebody stands to this person. */
+export interface Contact {
+  user: User;
+  /** `requested` by this person, `asked` by the other. */
+  state: "requested" | "asked" | "friend" | "blocked" | "none";
+  since: number;
+}
+
+/** What a person sets for themselves in a conversation: `null` clears, what is left out stays. */
+export interface Settings {
+  muted_until?: number | null;
+  label?: string | null;
+  pinned?: boolean;
+  archived?: boolean;
 }
 
 export interface Member {
@@ -205,6 +225,8 @@ export interface Events {
   /** Someone's marks moved. */
   receipt: Receipt;
   revision: Revision;
+  /** How somebody stands to this person changed. */
+  contact: Contact;
   /** A person became known. */
   user: User;
   /** An entry of the outbox came, changed or went. */
@@ -256,6 +278,8 @@ export class Client {
   readonly user: User | null;
   readonly conversations: ReadonlyMap<string, Conversation>;
   readonly users: ReadonlyMap<string, User>;
+  /** How others stand to this person; those who do not at all are not among them. */
+  readonly contacts: ReadonlyMap<string, Contact>;
   /** The conversations, newest first. */
   readonly list: Conversation[];
   /** Messages that are not settled, in the order of writing. */
@@ -285,6 +309,8 @@ export class Client {
   delete(conversation: string, seq: number, whom?: "everyone" | "me"): Promise<{ rev?: number; hidden?: number }>;
   /** Reacts to a message, or no longer does. */
   react(conversation: string, seq: number, emoji: string, on?: boolean): Promise<{ rev: number }>;
+  /** Changes what this person set for themselves in a conversation. */
+  set(conversation: string, settings: Settings): Promise<Conversation>;
   /** Goes from a group. */
   leave(conversation: string): Promise<{ rev: number }>;
   /** Forgets a refused message. */
@@ -315,6 +341,15 @@ export class Client {
   invite(conversation: string, users: string[]): Promise<Conversation>;
   members(conversation: string): Promise<Member[]>;
   moreConversations(): Promise<void>;
+  /** Asks somebody to be a contact; where they asked first, both are. */
+  requestContact(user: string): Promise<Contact>;
+  acceptContact(user: string): Promise<Contact>;
+  declineContact(user: string): Promise<Contact>;
+  /** Ends a contact, or takes a request back. */
+  removeContact(user: string): Promise<Contact>;
+  /** Hears and sees nothing of somebody, and the other way round. */
+  block(user: string): Promise<Contact>;
+  unblock(user: string): Promise<Contact>;
   /** The person of exactly that name. */
   findUser(name: string): Promise<User | null>;
   /** The person of that id if known; else it is asked for, and the event `user` follows. */

@@ -6,11 +6,14 @@ use crate::{
     accounts,
     changes::Changes,
     deliver::{self, Stage, later},
-    held, limits,
+    held,
+    lanes::Lanes,
+    limits,
     metrics::Metrics,
     outbox::{self, Drain},
     person::People,
     registry::Registry,
+    relations::Relations,
     sequencer::{self, Cards},
     session::{Session, cursor::Cursor, resume},
 };
@@ -69,6 +72,8 @@ pub struct Parts {
     pub epoch: String,
     /// Streams, members, marks.
     pub conversations: Arc<dyn tables::Conversations>,
+    /// The rows of contacts and blocks.
+    pub relations: Arc<dyn tables::Relations>,
     /// The rows of drafts on hold.
     pub held: Arc<dyn tables::HeldDrafts>,
     /// The rows of notifications that were put off.
@@ -101,9 +106,11 @@ pub struct Parts {
 pub struct Host {
     pub(crate) parts: Parts,
     pub(crate) sequencer: sequencer::Handle,
-    stage: Arc<Stage>,
+    pub(crate) stage: Arc<Stage>,
     pub(crate) cards: Arc<Cards>,
     pub(crate) people: People,
+    pub(crate) relations: Arc<Relations>,
+    pub(crate) lanes: Lanes,
     hello: object::Hello,
     /// The same as a push, encoded once.
     hello_frame: Bytes,
@@ -144,13 +151,17 @@ impl Host {
         let stage = Stage::new(deliver::Ports {
             router: parts.registry.clone(),
             accounts: parts.account_tables.clone(),
+            conversations: parts.conversations.clone(),
             later: later.clone(),
             clock: parts.clock.clone(),
             metrics: parts.metrics.clone(),
             limits: parts.limits.clone(),
         });
+        let relations = Arc::new(Relations::new(parts.relations.clone()));
         let ports = sequencer::Ports {
             conversations: parts.conversations.clone(),
+            relation_tables: parts.relations.clone(),
+            relations: relations.clone(),
             held: parts.held.clone(),
             filters: parts.filters.clone(),
             accounts: parts.account_tables.clone(),
@@ -166,9 +177,20 @@ impl Host {
         let sequencer = sequencer::Handle::start(&ports, parts.shard_tasks);
         let hello = hello(&parts);
         let hello_frame = encode::push("hello", &hello).into();
-        let (people, draining) = (People::default(), AtomicBool::new(false));
+        let (people, lanes, draining) = (People::default(), Lanes::default(), AtomicBool::new(false));
         let (deferrals, metrics) = (parts.deferrals.clone(), parts.metrics.clone());
-        let host = Arc::new(Self { parts, sequencer, stage, cards, people, hello, hello_frame, draining });
+        let host = Arc::new(Self {
+            parts,
+            sequencer,
+            stage,
+            cards,
+            people,
+            relations,
+            lanes,
+            hello,
+            hello_frame,
+            draining,
+        });
         tokio::spawn(later::run(Arc::downgrade(&host), commands, deferrals, metrics));
         tokio::spawn(tell_in_time(Arc::downgrade(&host)));
         tokio::spawn(held::tend_in_time(Arc::downgrade(&host)));

@@ -16,6 +16,8 @@ pub mod registry;
 pub mod outbox;
 pub mod view;
 pub mod person;
+pub mod relations;
+pub mod lanes;
 pub mod review;
 pub mod accounts;
 pub mod limits;

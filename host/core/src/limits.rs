@@ -29,6 +29,12 @@ pub struct Options {
     /// How many members a group may have.
     #[schemars(extend("exceeded" = "`invalid`"))]
     pub members_max: usize,
+    /// How many contacts a user may have, made requests and blocked people included.
+    #[schemars(extend("exceeded" = "`invalid`"))]
+    pub contacts_max: usize,
+    /// How many requests to become a contact a user may have made that were not answered, and how many may wait for one.
+    #[schemars(extend("exceeded" = "`rate_limited`"))]
+    pub contact_requests_max: usize,
     /// How many messages a user may have on hold in one conversation.
     #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub held_max: usize,
@@ -65,6 +71,8 @@ impl Default for Options {
             in_flight_max: 256,
             users_per_request_max: 500,
             members_max: 10_000,
+            contacts_max: 2_000,
+            contact_requests_max: 200,
             held_max: 20,
             hold_max_s: 3 * 24 * 60 * 60,
             logins_per_minute: 20,

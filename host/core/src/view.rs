@@ -12,13 +12,14 @@ use godwit_protocol::{error::Error, object};
 /// The object of a conversation for `user`. `peer` is the other one of a direct conversation.
 pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> object::Conversation<'a> {
     let direct = view.meta.kind == Kind::Direct;
-    let peer_marks = view.peer.map(|(_, marks)| marks);
+    let peer_marks = view.peer.filter(|_| !view.blocked).map(|(_, marks)| marks);
+    let settings = &view.settings;
     object::Conversation {
         id: view.meta.id,
         kind: view.meta.kind,
         title: view.meta.title.as_deref(),
         avatar: view.meta.avatar,
-        peer: peer.filter(|_| direct).map(object::User::from),
+        peer: peer.filter(|_| direct).map(|peer| object::User::from(peer).guarded(view.blocked)),
         members: view.members.clone(),
         member_count: view.member_count,
         role: view.role,
@@ -37,8 +38,10 @@ pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> objec
         hidden: view.hidden,
         peer_read_seq: peer_marks.map(|marks| marks.read),
         peer_received_seq: peer_marks.map(|marks| marks.received),
-        pinned: false,
-        archived: false,
+        muted_until: settings.muted_until,
+        label: settings.label.as_deref(),
+        pinned: settings.pinned,
+        archived: settings.archived,
         left: view.standing == Standing::Left,
         updated_at: view.head.changed_at,
     }

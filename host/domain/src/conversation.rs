@@ -163,6 +163,44 @@ impl Marks {
     }
 }
 
+/// What a user set for themselves in one conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Until when they want no alert.
+    pub muted_until: Option<Ms>,
+    /// What they call it, or file it under: up to 100 characters.
+    pub label: Option<String>,
+    /// To be shown first.
+    pub pinned: bool,
+    /// Not to be shown with the others.
+    pub archived: bool,
+}
+
+/// What of [`Settings`] changes; the inner `None` clears.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// See [`Settings::muted_until`].
+    pub muted_until: Option<Option<Ms>>,
+    /// See [`Settings::label`].
+    pub label: Option<Option<String>>,
+    /// See [`Settings::pinned`].
+    pub pinned: Option<bool>,
+    /// See [`Settings::archived`].
+    pub archived: Option<bool>,
+}
+
+impl SettingsChange {
+    /// The settings as they are afterwards.
+    pub fn applied(&self, settings: &Settings) -> Settings {
+        Settings {
+            muted_until: self.muted_until.unwrap_or(settings.muted_until),
+            label: self.label.clone().unwrap_or_else(|| settings.label.clone()),
+            pinned: self.pinned.unwrap_or(settings.pinned),
+            archived: self.archived.unwrap_or(settings.archived),
+        }
+    }
+}
+
 /// What a user's own rows say of one of their conversations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -176,12 +214,16 @@ pub struct Listed {
     pub marked_at: Ms,
     /// When they deleted a message for themselves last, or tried to.
     pub hidden_at: Ms,
+    /// What they set for themselves.
+    pub settings: Settings,
+    /// When they did last.
+    pub set_at: Ms,
 }
 
 impl Listed {
     /// When any of it changed last.
     pub fn touched_at(&self) -> Ms {
-        self.changed_at.max(self.marked_at).max(self.hidden_at)
+        self.changed_at.max(self.marked_at).max(self.hidden_at).max(self.set_at)
     }
 }
 

@@ -3,7 +3,8 @@
 //! A method that writes returns when the write is durable.
 
 use crate::{
-    conversation::{Head, Listed, Marks, Member, Meta, Rise},
+    contact::{Contact, Relation},
+    conversation::{Head, Listed, Marks, Member, Meta, Rise, Settings, SettingsChange},
     held::{Held, Rejection, Settled},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
@@ -220,6 +221,18 @@ pub trait Conversations: Send + Sync + 'static {
     /// The user's conversations, those that were left included.
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error>;
 
+    /// What users set for themselves in conversations, in the order asked.
+    async fn settings(&self, asked: &[(UserId, ConversationId)]) -> Result<Vec<Settings>, Error>;
+
+    /// Changes what a user set for themselves in a conversation; `None` where that changes nothing.
+    async fn set(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        change: &SettingsChange,
+        at: Ms,
+    ) -> Result<Option<Settings>, Error>;
+
     /// Hides a message from that user for ever; returns how many they hid there. Hiding it again changes nothing.
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error>;
 
@@ -257,6 +270,26 @@ pub trait Conversations: Send + Sync + 'static {
 
     /// Stores a higher bound.
     async fn raise_change_bound(&self, bound: Ms) -> Result<(), Error>;
+}
+
+/// How users stand to each other.
+#[async_trait]
+pub trait Relations: Send + Sync + 'static {
+    /// The relation of two users; the default where nothing ever happened between them.
+    async fn relation(&self, a: UserId, b: UserId) -> Result<Relation, Error>;
+
+    /// Replaces the relation of two users if it still is `before`, and both their copies. Cut off anywhere, both
+    /// copies are of before or of after, and the same way round.
+    async fn relate(
+        &self,
+        a: UserId,
+        b: UserId,
+        before: &Relation,
+        after: &Relation,
+    ) -> Result<Written, Error>;
+
+    /// Everyone who stands, or stood once, in a relation to that user, in order of ids.
+    async fn contacts(&self, user: UserId) -> Result<Vec<Contact>, Error>;
 }
 
 /// The drafts on hold. A timer stands for each conversation that has any, from before they are stored.

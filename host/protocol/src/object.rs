@@ -1,8 +1,10 @@
 //! Objects as clients see them. They borrow from the domain, so that a frame is written without copying it first.
 
+mod contact;
 mod held;
 mod revision;
 
+pub use contact::Contact;
 pub use held::{Held, HeldDraft, Hold, OnHold, Verdict};
 pub use revision::{Head, Hidden, Revision};
 
@@ -44,6 +46,14 @@ impl<'a> From<&'a user::User> for User<'a> {
             time_zone: user.time_zone.as_deref(),
             joined_at: user.joined_at,
         }
+    }
+}
+
+impl User<'_> {
+    /// The same as one sees it who is `blocked`: by what name to call them, and nothing of their profile beside.
+    #[must_use]
+    pub fn guarded(self, blocked: bool) -> Self {
+        if blocked { Self { time_zone: None, ..self } } else { self }
     }
 }
 
@@ -181,6 +191,12 @@ pub struct Conversation<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_received_seq: Option<Seq>,
     /// The asker's own setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<Ms>,
+    /// The asker's own setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<&'a str>,
+    /// The asker's own setting.
     pub pinned: bool,
     /// The asker's own setting.
     pub archived: bool,
@@ -279,8 +295,8 @@ pub struct Connected<'a> {
     pub recovered: bool,
     /// The newest conversations, or those that changed.
     pub conversations: Vec<Conversation<'a>>,
-    /// All contacts.
-    pub contacts: [(); 0],
+    /// All contacts, or those that changed.
+    pub contacts: Vec<Contact<'a>>,
     /// The user's drafts on hold.
     pub held: Vec<Held>,
     /// Where `sync` goes on, if there is more.

@@ -124,6 +124,12 @@ requests! {
     Reject(Reject) = "reject";
     /// Other people.
     Users(Users) = "users";
+    /// The asker's contacts.
+    Contacts(Contacts) = "contacts";
+    /// What is done about another user.
+    Contact(Contact) = "contact";
+    /// What the asker sets for themselves in a conversation.
+    Settings(Settings) = "settings";
 }
 
 /// The number of items to answer: the default where none is asked, cut to the maximum, `invalid` below 1.

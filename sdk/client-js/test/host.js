@@ -42,6 +42,7 @@ class Host {
   #sessions = new Set();
   #httpSessions = new Map();
   #held = new Map();
+  #contacts = new Map();
   #clock = 0;
 
   /** Says why a body is refused: `{code, text}` or nothing. */
@@ -275,7 +276,7 @@ class Host {
       if (fault === "drop") this[name](session, request[name], later);
       return fault === "drop" ? fault : { id, error: fault };
     }
-    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "follow", "unfollow", "active"];
+    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "follow", "unfollow", "active", "contacts", "contact", "settings"];
     if (!known.includes(name)) return { id, error: refusal("unknown_request", `no request is called \`${name}\``) };
     try {
       return { id, ok: this[name](session, request[name], later) };
@@ -332,7 +333,7 @@ class Host {
       id, kind, title, ...peer, members: [...members.keys()], member_count: members.size, role: marks.role,
       open: false, encrypted: false, history: "since_join", last_seq: messages.length, last_rev: revisions,
       last_message: messages.at(-1), read_seq: marks.read_seq, received_seq: marks.received_seq,
-      unread: messages.length - marks.read_seq, hidden: 0, pinned: false, archived: false, updated_at,
+      unread: messages.length - marks.read_seq, hidden: 0, pinned: false, archived: false, ...marks.settings, updated_at,
     };
   }
 
@@ -358,12 +359,49 @@ class Host {
     Object.assign(session, { user: user.id, login });
     this.#sessions.add(session);
     const { conversations } = this.conversations(session, { limit: window });
-    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, contacts: [], held: this.#heldBy(user.id) };
+    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, contacts: this.contacts(session).contacts, held: this.#heldBy(user.id) };
   }
 
   users(session, { query, ids }) {
     const users = [...this.#users.values()].map(({ user }) => user);
     return { users: users.filter(({ id, name }) => (ids ? ids.includes(id) : name === query)) };
+  }
+
+  #contact(user, other) {
+    const { state = "none", since = 0 } = this.#contacts.get(`${user} ${other}`) ?? {};
+    return { user: this.#users.get(other).user, state, since };
+  }
+
+  contacts({ user }) {
+    const others = [...this.#users.keys()].filter((other) => other !== user);
+    return { contacts: others.map((other) => this.#contact(user, other)).filter(({ state }) => state !== "none") };
+  }
+
+  contact(session, { user: other, action }, later) {
+    const me = session.user;
+    const [mine, theirs] = [this.#contact(me, other).state, this.#contact(other, me).state];
+    const none = theirs === "blocked" ? "blocked" : "none";
+    if (action === "request" && [mine, theirs].includes("blocked")) this.#refuse("blocked", "one of you blocks the other");
+    if (["accept", "decline"].includes(action) && mine !== "asked") this.#refuse("conflict", "there is no request of theirs");
+    const friends = ["friend", "friend"];
+    const request = mine === "asked" ? friends : ["requested", "asked"];
+    const states = { request, accept: friends, decline: ["none", "none"], remove: ["none", none], block: ["blocked", none], unblock: ["none", none] };
+    const [to, then] = states[action];
+    const since = this.#tick();
+    for (const [one, two, before, state] of [[me, other, mine, to], [other, me, theirs, then]]) {
+      if (before === state) continue;
+      this.#contacts.set(`${one} ${two}`, { state, since });
+      later(one, { contact: this.#contact(one, two) }, session);
+    }
+    return { contact: this.#contact(me, other) };
+  }
+
+  settings(session, { conversation: id, ...settings }, later) {
+    const conversation = this.#find(session, id);
+    const member = conversation.members.get(session.user);
+    member.settings = { ...member.settings, ...settings };
+    later(session.user, { conversation: this.#show(conversation, session.user) }, session);
+    return { conversation: this.#show(conversation, session.user) };
   }
 
   direct(session, { user }, later) {

@@ -5,6 +5,7 @@ use super::{
     conversation::State,
     decide::{Scene, decide},
     publish,
+    relate::blocked,
     revise::{self, Outcomes, Permitted},
     shard::{Done, Turn},
     slot::Slot,
@@ -13,7 +14,7 @@ use super::{
 use crate::changes::Stamp;
 use futures_util::{FutureExt, future::join_all};
 use godwit_domain::{
-    conversation::{Head, Kind, Role},
+    conversation::{Head, Kind, Role, Settings},
     id::{ConversationId, Rev, UserId},
     revision::{Change, Revision},
     waist,
@@ -33,10 +34,13 @@ pub struct Tried {
     pub change: Change,
     pub outcomes: Outcomes,
     pub result: Result<Option<(Head, Vec<Revision>)>, waist::Error>,
-    /// How many messages those whom it lets in or out had hidden: what they are shown says so.
-    pub hidden: HashMap<UserId, u64>,
+    /// What those whom it lets in or out have in their own rows: what they are shown says so.
+    pub own: Own,
     pub stamp: Arc<Stamp>,
 }
+
+/// How many messages users hid in a conversation, and what they set for themselves there.
+pub type Own = HashMap<UserId, (u64, Settings)>;
 
 /// The answer to a change.
 #[derive(Serialize)]
@@ -73,8 +77,8 @@ impl Slot {
                         self.busy = true;
                         let work = async move {
                             let result = carry_out(&ports, conversation, head, &change, &stamp).await;
-                            let hidden = hidden(&ports, conversation, &change).await;
-                            let tried = Tried { conversation, change, outcomes, result, hidden, stamp };
+                            let own = own(&ports, conversation, &change).await;
+                            let tried = Tried { conversation, change, outcomes, result, own, stamp };
                             Done::Changed(Box::new(tried))
                         };
                         turn.work.push(work.boxed());
@@ -135,8 +139,8 @@ impl Slot {
                 true => Ok(Some((head, Vec::new()))),
                 false => carry_out(&ports, conversation, head, &change, &stamp).await,
             };
-            let hidden = HashMap::new();
-            Done::Changed(Box::new(Tried { conversation, change, outcomes, result, hidden, stamp }))
+            let own = HashMap::new();
+            Done::Changed(Box::new(Tried { conversation, change, outcomes, result, own, stamp }))
         };
         turn.work.push(work.boxed());
     }
@@ -180,7 +184,7 @@ impl Slot {
 
     /// A change is durable, or not.
     pub fn changed(&mut self, tried: Tried, ports: &Ports) {
-        let Tried { conversation, change, outcomes, result, hidden, stamp } = tried;
+        let Tried { conversation, change, outcomes, result, own, stamp } = tried;
         match (result, &mut self.state) {
             (Ok(Some((head, revisions))), Some(state)) => {
                 let before = state.audience.clone();
@@ -189,7 +193,7 @@ impl Slot {
                 if moves {
                     ports.cards.put(conversation, state.card());
                 }
-                publish::changed(state, &before, &revisions, &hidden, &stamp, ports);
+                publish::changed(state, &before, &revisions, &own, &stamp, ports);
                 for (ask, outcome) in outcomes {
                     match outcome {
                         Ok(rev) => ask.reply.ok(&Revised { rev }),
@@ -234,13 +238,15 @@ async fn carry_out(
     ports.conversations.change(conversation, Some(head), change, stamp.at()).await
 }
 
-/// How many messages each of those had hidden whom a change lets in or out, or whose role it changes.
-async fn hidden(ports: &Ports, conversation: ConversationId, change: &Change) -> HashMap<UserId, u64> {
+/// The own rows of those whom a change lets in or out, or whose role it changes.
+async fn own(ports: &Ports, conversation: ConversationId, change: &Change) -> Own {
     let concerned = change.revisions.iter().filter_map(|revised| revised.what.concerns());
     let connected = concerned.filter(|user| ports.router.reaches(*user, None));
     let read = connected.map(|user| async move {
         // What cannot be read now is read when the device asks for its list.
-        (user, ports.conversations.hidden_count(user, conversation).await.unwrap_or_default())
+        let hidden = ports.conversations.hidden_count(user, conversation).await.unwrap_or_default();
+        let settings = ports.conversations.settings(&[(user, conversation)]).await.unwrap_or_default();
+        (user, (hidden, settings.into_iter().next().unwrap_or_default()))
     });
     join_all(read).await.into_iter().collect()
 }
@@ -262,6 +268,9 @@ fn permit(state: &State, ask: &Ask) -> Result<bool, Error> {
     }
     if member.role == Role::Reader && !matches!(deed, revise::Deed::React { .. }) {
         return Err(Error::new(Code::Forbidden, "readers neither edit nor delete"));
+    }
+    if state.relation.is_blocked() && matches!(deed, revise::Deed::Edit(_)) {
+        return Err(blocked());
     }
     if let Some(error) = &ask.refusal {
         return Err(error.clone());

@@ -2,9 +2,10 @@
 //!
 //! Pure: it decides and changes memory; what is durable is the shard's to arrange.
 
-use super::{Draft, card::Card, clients::Filter, holdings::Holdings, visible::Visible};
+use super::{Draft, card::Card, clients::Filter, holdings::Holdings, relate::blocked, visible::Visible};
 use godwit_domain::{
-    conversation::{Head, Kind, Marks, Member, Meta, Rise, Role},
+    contact::Relation,
+    conversation::{Head, Kind, Marks, Member, Meta, Rise, Role, Settings},
     filter::Place,
     id::{ClientId, Seq, UserId},
     message::{Content, Message},
@@ -43,6 +44,8 @@ pub struct State {
     pub clients: Option<Filter>,
     /// Drafts on hold.
     pub held: Holdings,
+    /// How the two of a direct conversation stand to each other; the default of every other.
+    pub relation: Relation,
     /// What each sender's newest accepted message is called: what `after` names, mostly.
     newest: HashMap<UserId, ClientId>,
 }
@@ -79,6 +82,10 @@ pub struct View {
     pub marks: Marks,
     /// How many messages they deleted for themselves: the reader of their rows fills it in.
     pub hidden: u64,
+    /// What they set for themselves: the reader of their rows fills it in.
+    pub settings: Settings,
+    /// Whether one of the two of a direct conversation blocks the other: neither sees how far the other has come.
+    pub blocked: bool,
     /// The other one of a direct conversation (oneself, of notes), and how far they have come.
     pub peer: Option<(UserId, Marks)>,
     /// The newest message, where they may read it.
@@ -153,6 +160,7 @@ impl State {
             last: None,
             clients: None,
             held: Holdings::default(),
+            relation: Relation::default(),
             newest: HashMap::new(),
         };
         for message in &tail {
@@ -223,9 +231,12 @@ impl State {
     /// Whether that may be sent here.
     ///
     /// # Errors
-    /// See [`State::member`]; `read_only` to readers; `invalid` where it refers to what is not there.
+    /// See [`State::member`]; `blocked`; `read_only` to readers; `invalid` where it refers to what is not there.
     pub fn may_send(&self, draft: &Draft) -> Result<(), Error> {
         let member = self.member(draft.sender.id)?;
+        if self.relation.is_blocked() {
+            return Err(blocked());
+        }
         if member.role == Role::Reader {
             return Err(Error::new(Code::ReadOnly, "readers cannot send here"));
         }
@@ -269,7 +280,8 @@ impl State {
 
     /// A mark of that user, as it is to be stored.
     pub fn rise(&self, user: UserId, to: Marks, at: Ms) -> Rise {
-        let direct = self.meta.kind == Kind::Direct;
+        // Who is blocked is not told how far the other has come.
+        let direct = self.meta.kind == Kind::Direct && !self.relation.is_blocked();
         let peer = self.audience.iter().copied().find(|other| direct && *other != user);
         Rise { conversation: self.meta.id, user, peer, to, at }
     }
@@ -329,9 +341,9 @@ impl State {
         self.members.get(&user)
     }
 
-    /// How far the members who are in have come with a message, its sender left out.
-    pub fn receipts(&self, seq: Seq, sender: Option<UserId>) -> Receipts {
-        let others = || self.audience.iter().copied().filter(|user| Some(*user) != sender);
+    /// How far the members who are in have come with a message, those of `but` left out.
+    pub fn receipts(&self, seq: Seq, but: &[UserId]) -> Receipts {
+        let others = || self.audience.iter().copied().filter(|user| !but.contains(user));
         let count =
             |reached: fn(Marks) -> Seq| others().filter(|user| reached(self.marks(*user)) >= seq).count();
         Receipts {
@@ -371,6 +383,8 @@ impl State {
             members: (is_in && self.audience.len() <= MEMBERS_SHOWN_MAX).then(|| self.audience.to_vec()),
             marks: if standing == Standing::Outside { none } else { self.marks(user) },
             hidden: 0,
+            settings: Settings::default(),
+            blocked: self.relation.is_blocked(),
             peer,
             last: self.last.clone().filter(|message| is_in && visible.message(message.seq)),
             visible,

@@ -13,6 +13,7 @@ mod visible;
 mod decide;
 mod revise;
 mod change;
+mod relate;
 mod holdings;
 mod hold;
 mod clients;
@@ -25,6 +26,7 @@ pub use clients::AGE_MS_MAX as CLIENT_ID_AGE_MS_MAX;
 pub use conversation::{Receipts, Standing, View};
 pub use decide::Wish;
 pub use hold::{UNHEARD, unheard};
+pub use relate::{Pair, Relate, blocked};
 pub use revise::Deed;
 pub use storage::{direct, newcomer, unknown_user};
 pub use visible::Visible;
@@ -37,8 +39,10 @@ use crate::{
     outbox::Reply,
     person::Judging,
     registry::Router,
+    relations::{Circle, Relations},
 };
 use godwit_domain::{
+    contact::{Action, Side},
     conversation::{Member, Meta},
     filter::{Activity, Filters, Verdict},
     held::{Held, Why},
@@ -68,6 +72,10 @@ pub struct Ports {
     pub conversations: Arc<dyn tables::Conversations>,
     /// Drafts on hold.
     pub held: Arc<dyn tables::HeldDrafts>,
+    /// How users stand to each other, as it is stored.
+    pub relation_tables: Arc<dyn tables::Relations>,
+    /// The same, as it is remembered: told of what changes.
+    pub relations: Arc<Relations>,
     /// What judges them again.
     pub filters: Arc<dyn Filters>,
     /// Whom a direct conversation may be opened with.
@@ -195,6 +203,8 @@ pub struct Mark {
     pub seq: Seq,
     /// `read`, or `received` alone.
     pub read: bool,
+    /// To whom the user stands in which relation: who is blocked is not told.
+    pub circle: Arc<Circle>,
     /// Who waits.
     pub reply: Reply,
 }
@@ -258,7 +268,7 @@ enum Command {
         conversation: ConversationId,
         user: UserId,
         seq: Seq,
-        sender: Option<UserId>,
+        but: Vec<UserId>,
         answer: Answer<Receipts>,
     },
     /// What is to become of a draft on hold.
@@ -274,6 +284,7 @@ enum Command {
         conversation: ConversationId,
         answer: Answer<Option<Ms>>,
     },
+    Relate(Box<Relate>),
     Change(Box<Ask>),
     /// A change of which storage has said that its client id is new.
     New(Box<Ask>),
@@ -309,6 +320,7 @@ impl Command {
             Self::Moderate(moderation) => Some(moderation.conversation),
             Self::Asked(asked) => Some(asked.conversation),
             Self::Held { query, .. } => Some(query.conversation),
+            Self::Relate(relate) => Some(relate.pair.conversation()),
             Self::Change(ask) | Self::New(ask) => Some(ask.conversation),
             Self::Open { opening, .. } => Some(opening.meta.id),
             Self::Settle { .. } => None,
@@ -397,7 +409,17 @@ impl Handle {
         self.command(ask.conversation, Command::Change(Box::new(ask))).await;
     }
 
-    /// How far the members have come with message `seq`, its sender left out.
+    /// Does something about another user, and says how they stand then to who did it.
+    ///
+    /// # Errors
+    /// `blocked`, `conflict`, `unknown_outcome`, or that of the store.
+    pub async fn relate(&self, pair: Pair, action: Action, session: SessionId) -> Result<Side, Error> {
+        let conversation = pair.conversation();
+        let command = |answer| Command::Relate(Box::new(Relate { pair, action, session, answer }));
+        self.ask(conversation, command).await
+    }
+
+    /// How far the members have come with message `seq`, those of `but` left out.
     ///
     /// # Errors
     /// `not_found`, `not_member`, or that of the store.
@@ -406,9 +428,9 @@ impl Handle {
         conversation: ConversationId,
         user: UserId,
         seq: Seq,
-        sender: Option<UserId>,
+        but: Vec<UserId>,
     ) -> Result<Receipts, Error> {
-        self.ask(conversation, |answer| Command::Receipts { conversation, user, seq, sender, answer }).await
+        self.ask(conversation, |answer| Command::Receipts { conversation, user, seq, but, answer }).await
     }
 
     /// Drafts on hold after `after`, in order: all of them to who may decide, else one's own.

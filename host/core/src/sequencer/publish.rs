@@ -6,6 +6,7 @@
 
 use super::{
     Ports,
+    change::Own,
     conversation::{State, View},
 };
 use crate::{
@@ -16,7 +17,8 @@ use crate::{
 };
 use bytes::Bytes;
 use godwit_domain::{
-    conversation::{Head, History, Marks},
+    contact::Side,
+    conversation::{Head, History, Marks, Settings},
     filter::Activity,
     id::{Seq, SessionId, UserId},
     message::Message,
@@ -25,7 +27,7 @@ use godwit_domain::{
 };
 use godwit_protocol::{encode, object};
 use serde::Serialize;
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 /// Where a message came from.
 pub struct From {
@@ -85,12 +87,14 @@ pub fn marked(to: Marks) -> Marked {
     Marked { received_seq: to.received, read_seq: to.read }
 }
 
-/// A mark that rose: told to own devices, and in conversations that are not too large to everyone.
+/// A mark that rose: told to own devices, and in conversations that are not too large to everyone but those of `but`
+/// (in order).
 pub fn receipt(
     state: &State,
     user: UserId,
     to: Marks,
     from: Option<SessionId>,
+    but: &[UserId],
     stamp: &Arc<Stamp>,
     ports: &Ports,
 ) {
@@ -103,13 +107,45 @@ pub fn receipt(
     };
     let own = [user];
     let is_in = state.member(user).is_ok();
-    let small = is_in && state.audience.len() <= ports.limits.receipts_above;
+    let told = is_in && state.audience.len() <= ports.limits.receipts_above && !state.relation.is_blocked();
+    let unblocked: Vec<_>;
+    let audience = match told {
+        false => &own[..],
+        true if but.is_empty() => &state.audience,
+        true => {
+            let others = state.audience.iter().copied();
+            unblocked = others.filter(|other| but.binary_search(other).is_err()).collect();
+            &unblocked
+        }
+    };
     ports.stage.way(state.meta.id, Some(stamp)).route(Push {
-        audience: if small { &state.audience } else { &own },
+        audience,
         reach: Reach::Sessions,
         frame: encode::push("receipt", &receipt).into(),
         own: None,
         except: from,
+        at: None,
+    });
+}
+
+/// How another user stands to a user from now on. `blocked` is whether either blocks the other.
+pub fn contact(
+    user: UserId,
+    other: &User,
+    side: Side,
+    blocked: bool,
+    except: Option<SessionId>,
+    ports: &Ports,
+) {
+    if !ports.router.reaches(user, except) {
+        return;
+    }
+    ports.router.route(Push {
+        audience: &[user],
+        reach: Reach::Sessions,
+        frame: encode::push("contact", &object::Contact::new(other, side, blocked)).into(),
+        own: None,
+        except,
         at: None,
     });
 }
@@ -122,7 +158,7 @@ pub fn opened(state: &State, users: &[Arc<User>], stamp: Option<&Arc<Stamp>>, po
     let way = ports.stage.way(state.meta.id, stamp);
     for user in state.audience.iter() {
         let peer = users.iter().find(|other| other.id != *user).or(users.first());
-        show(state, *user, 0, peer.map(|peer| &**peer), &way, ports);
+        show(state, *user, Default::default(), peer.map(|peer| &**peer), &way, ports);
     }
 }
 
@@ -130,19 +166,18 @@ pub fn opened(state: &State, users: &[Arc<User>], stamp: Option<&Arc<Stamp>>, po
 /// and the others where the conversation stands. Whoever goes hears of that last. Where many are in, those who follow
 /// are told, and whom it concerns.
 ///
-/// `hidden` is how many messages each of the former had hidden.
+/// `own` is what stands in the rows of the former.
 pub fn changed(
     state: &State,
     before: &[UserId],
     revisions: &[Revision],
-    hidden: &HashMap<UserId, u64>,
+    own: &Own,
     stamp: &Arc<Stamp>,
     ports: &Ports,
 ) {
     let way = ports.stage.way(state.meta.id, Some(stamp));
     for user in revisions.iter().filter_map(|revision| revision.what.concerns()) {
-        let hidden = hidden.get(&user).copied().unwrap_or_default();
-        show(state, user, hidden, None, &way, ports);
+        show(state, user, own.get(&user).cloned().unwrap_or_default(), None, &way, ports);
     }
     // Both are in order of ids: a search for each is what a group of ten thousand can bear.
     let gone: Vec<_> =
@@ -206,12 +241,19 @@ fn head(state: &State) -> object::Head {
     object::Head { conversation: state.meta.id, last_seq, last_rev, updated_at: changed_at }
 }
 
-fn show(state: &State, user: UserId, hidden: u64, peer: Option<&User>, way: &Way<'_>, ports: &Ports) {
+fn show(
+    state: &State,
+    user: UserId,
+    (hidden, settings): (u64, Settings),
+    peer: Option<&User>,
+    way: &Way<'_>,
+    ports: &Ports,
+) {
     if !ports.router.reaches(user, None) {
         return;
     }
     let Ok(view) = state.view(user) else { return };
-    let view = View { hidden, ..view };
+    let view = View { hidden, settings, ..view };
     way.route(Push {
         audience: &[user],
         reach: Reach::Sessions,

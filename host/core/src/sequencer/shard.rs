@@ -11,6 +11,7 @@ use super::{
     conversation::State,
     hold::{Asked, Settling},
     publish,
+    relate::Related,
     revise::Permitted,
     slot::{Batch, Entry, Slot},
     storage::{Known, Opened, Unopened},
@@ -18,6 +19,7 @@ use super::{
 use crate::changes::Stamp;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use godwit_domain::{
+    contact::Relation,
     conversation::Rise,
     id::{ConversationId, Rev},
     message::Accepted,
@@ -54,6 +56,8 @@ pub enum Done {
     Known(Box<Ask>, Result<Option<Rev>, waist::Error>),
     Unplanned(ConversationId, Vec<Permitted>, waist::Error),
     Changed(Box<Tried>),
+    Related(Box<Related>),
+    Retold(ConversationId, Result<Relation, waist::Error>),
     Raised(Vec<Raising>, Result<(), waist::Error>),
     Stored(Vec<Rise>, Arc<Stamp>, Result<(), waist::Error>),
 }
@@ -296,6 +300,15 @@ impl Shard {
                 self.with_slot(conversation, |slot, ports| slot.changed(*tried, ports));
                 self.note(conversation);
             }
+            Done::Related(related) => {
+                let conversation = related.relate.pair.conversation();
+                self.with_slot(conversation, |slot, ports| slot.related(*related, ports));
+                self.note(conversation);
+            }
+            Done::Retold(conversation, result) => {
+                self.with_slot(conversation, |slot, ports| slot.retold(result, ports));
+                self.note(conversation);
+            }
             Done::Raised(raising, result) => self.raised(raising, &result),
             Done::Stored(rises, stamp, result) => {
                 if let Err(error) = &result {
@@ -307,7 +320,7 @@ impl Shard {
                         self.slots.peek_mut(&conversation).and_then(|slot| slot.state.as_mut())
                     {
                         if result.is_ok() && state.stored(user, to) {
-                            publish::receipt(state, user, to, None, &stamp, &self.ports);
+                            publish::receipt(state, user, to, None, &[], &stamp, &self.ports);
                         }
                         if !state.unstored.is_empty() {
                             self.unstored.insert(conversation);
@@ -324,7 +337,7 @@ impl Shard {
         if slot.state.as_ref().is_some_and(|state| !state.unstored.is_empty()) {
             self.unstored.insert(conversation);
         }
-        if !slot.unsettled.is_empty() {
+        if !slot.unsettled.is_empty() || slot.retell.is_some() {
             self.unsettled.insert(conversation);
         }
     }
@@ -384,7 +397,8 @@ impl Shard {
             // A message that was sent meanwhile may have raised one of them further: it came before this.
             let stands = state.marks(mark.user);
             if before != stands || untold {
-                publish::receipt(state, mark.user, stands, Some(mark.session), &stamp, &self.ports);
+                let but = mark.circle.blocked();
+                publish::receipt(state, mark.user, stands, Some(mark.session), but, &stamp, &self.ports);
             }
             mark.reply.ok(&publish::marked(stands));
             drop(stamp);
@@ -443,6 +457,7 @@ pub fn refuse(command: Command, error: Error) {
         Command::Held { answer, .. } => drop(answer.send(Err(error))),
         Command::Due { answer, .. } => drop(answer.send(Err(error))),
         Command::Receipts { answer, .. } => drop(answer.send(Err(error))),
+        Command::Relate(relate) => drop(relate.answer.send(Err(error))),
         Command::Change(ask) | Command::New(ask) => ask.reply.error(&error),
         Command::Settle { .. } => {}
     }

@@ -9,6 +9,7 @@ use super::{
     conversation::{State, refers},
     gather::{Stop, gather, reused},
     publish,
+    relate::{self, Retell},
     shard::{Done, Raising, Turn, refuse, refuse_batch},
     storage::{self, Known, Opened, Unopened},
 };
@@ -43,6 +44,9 @@ pub struct Slot {
     pub unsettled: Vec<Arc<Stamp>>,
     /// Whom the conversation is between, where making it is what is unsettled: nobody was shown it yet.
     unopened: Option<Vec<Arc<User>>>,
+    /// A change of the relation of its two users of which it is not known whether it happened. Nothing is built on
+    /// what is in memory before that is known.
+    pub retell: Option<Retell>,
     /// What waits, in order.
     pub waiting: VecDeque<Command>,
 }
@@ -78,7 +82,8 @@ impl Slot {
     /// Whether nothing would be lost by forgetting it.
     pub fn is_idle(&self) -> bool {
         let stored = self.state.as_ref().is_none_or(|state| state.unstored.is_empty());
-        !self.busy && self.waiting.is_empty() && stored && self.unsettled.is_empty()
+        let settled = self.unsettled.is_empty() && self.retell.is_none();
+        !self.busy && self.waiting.is_empty() && stored && settled
     }
 
     /// Whether it holds nothing at all: the place of a conversation that does not exist.
@@ -95,6 +100,10 @@ impl Slot {
         let mut batch =
             Batch { conversation, append: None, holds: Vec::new(), entries: Vec::new(), stamp: None };
         while let Some(command) = self.waiting.pop_front() {
+            if self.retell.is_some() && command.changes() {
+                self.waiting.push_front(command);
+                return self.settle_relation(conversation, turn);
+            }
             let Some(state) = &mut self.state else {
                 self.waiting.push_front(command);
                 self.load(conversation, turn);
@@ -130,8 +139,8 @@ impl Slot {
                 Command::Open { opening, answer } => {
                     drop(answer.send(state.view(opening.meta.created_by)));
                 }
-                Command::Receipts { user, seq, sender, answer, .. } => {
-                    drop(answer.send(state.member(user).map(|_| state.receipts(seq, sender))));
+                Command::Receipts { user, seq, but, answer, .. } => {
+                    drop(answer.send(state.member(user).map(|_| state.receipts(seq, &but))));
                 }
                 Command::Change(_)
                 | Command::New(_)
@@ -139,9 +148,15 @@ impl Slot {
                 | Command::Asked(_)
                 | Command::Held { .. }
                 | Command::Due { .. }
+                | Command::Relate(_)
                     if batch.is_begun() =>
                 {
                     self.waiting.push_front(command);
+                    break;
+                }
+                Command::Relate(relate) => {
+                    self.busy = true;
+                    turn.work.push(relate::work(turn.ports.clone(), *relate));
                     break;
                 }
                 Command::Held { query, answer } => self.list_held(&query, answer),
@@ -278,7 +293,12 @@ impl Slot {
 
     /// Asks storage once more what became of a commit, if that is not known yet.
     pub fn settle(&mut self, conversation: ConversationId, turn: &Turn<'_>) {
-        if !self.busy && !self.unsettled.is_empty() {
+        if self.busy {
+            return;
+        }
+        if self.retell.is_some() {
+            self.settle_relation(conversation, turn);
+        } else if !self.unsettled.is_empty() {
             self.load(conversation, turn);
         }
     }
@@ -288,6 +308,11 @@ impl Slot {
         self.unsettled.clear();
         self.unopened = None;
         let ports = ports.clone();
+        if let Some(Command::Relate(_)) = self.waiting.front() {
+            let Some(Command::Relate(relate)) = self.waiting.pop_front() else { return None };
+            self.busy = true;
+            return Some(relate::work(ports, *relate));
+        }
         let work = match self.waiting.front() {
             Some(Command::Open { opening, .. }) => {
                 let opening = (**opening).clone();
@@ -507,7 +532,7 @@ impl Slot {
 
     /// Storage cannot serve this conversation: everyone who waits is told so, but for those who only look at one that
     /// is in memory.
-    fn failed(&mut self, error: &waist::Error, ports: &Ports) {
+    pub fn failed(&mut self, error: &waist::Error, ports: &Ports) {
         ports.metrics.store_failures.inc();
         tracing::error!(%error, waiting = self.waiting.len(), "a conversation could not be read");
         if self.unsettled.is_empty() {

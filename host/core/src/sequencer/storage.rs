@@ -5,9 +5,11 @@ use super::{
     clients::{Filter, LOOK_BACK_MS},
     conversation::{State, TAIL},
     holdings::Holdings,
+    relate::blocked,
 };
 use crate::changes::Stamp;
 use godwit_domain::{
+    contact::Relation,
     conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
     held::{Rejection, Settled},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
@@ -37,9 +39,19 @@ pub async fn load(ports: &Ports, conversation: ConversationId) -> Result<Option<
         tables.messages(conversation, first..=last, true, TAIL_BYTES_MAX).await?
     };
     let held = held(ports, conversation, loaded.head).await?;
+    let relation = relation(ports, &loaded.meta, &loaded.members).await?;
     let mut state = State::new(loaded, marks, tail);
     state.held = held;
+    state.relation = relation;
     Ok(Some(state))
+}
+
+/// How the two of a direct conversation stand to each other.
+async fn relation(ports: &Ports, meta: &Meta, members: &[Member]) -> Result<Relation, waist::Error> {
+    match (meta.kind, members) {
+        (Kind::Direct, [a, b]) => ports.relation_tables.relation(a.user, b.user).await,
+        _ => Ok(Relation::default()),
+    }
 }
 
 /// The drafts on hold there. One that has its number already is what a crash left: it is taken off hold.
@@ -99,6 +111,10 @@ impl From<waist::Error> for Unopened {
 /// Makes the conversation; `None` where it came to be meanwhile.
 pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Unopened> {
     let Opening { meta, members, users } = opening;
+    let relation = relation(ports, &meta, &members).await?;
+    if relation.is_blocked() {
+        return Err(blocked().into());
+    }
     let stamp = ports.changes.begin();
     stamp.secured().await?;
     let conversation = meta.id;
@@ -121,6 +137,7 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Uno
     };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
+    state.relation = relation;
     Ok(Some(Opened { state, users, stamp: Arc::new(stamp) }))
 }
 

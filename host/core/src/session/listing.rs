@@ -24,7 +24,8 @@ const PAGE_BYTES_MAX: usize = 512 * 1024;
 /// A conversation as the user sees it, with the other one of a direct conversation.
 pub type Shown = (View, Option<Arc<User>>);
 
-/// The user's conversations, newest first, after a place: up to `limit` of them, and where to go on.
+/// The user's conversations, newest first, after a place: up to `limit` of them, and where to go on. With `archived`
+/// those alone that are, or are not.
 ///
 /// # Errors
 /// That of the store.
@@ -33,10 +34,13 @@ pub async fn newest(
     user: UserId,
     after: Option<Place>,
     limit: usize,
+    archived: Option<bool>,
 ) -> Result<(Vec<Shown>, Option<Place>), Error> {
     let tables = &host.parts.conversations;
     let mut listed = tables.listed(user).await?;
-    listed.retain(|listed| listed.present);
+    listed.retain(|listed| {
+        listed.present && archived.is_none_or(|archived| listed.settings.archived == archived)
+    });
     let heads = heads(host, &listed).await?;
     let mut places = Vec::with_capacity(listed.len());
     for (listed, head) in listed.into_iter().zip(heads) {
@@ -67,7 +71,7 @@ pub async fn changed(
     since: Ms,
     after: Option<ConversationId>,
     limit: usize,
-) -> Result<(Vec<Shown>, Option<Place>), Error> {
+) -> Result<(Vec<Shown>, Option<ConversationId>), Error> {
     let mut listed = host.parts.conversations.listed(user).await?;
     listed.retain(|listed| after.is_none_or(|after| listed.conversation > after));
     let heads = heads(host, &listed).await?;
@@ -83,7 +87,7 @@ pub async fn changed(
     let shown = views(host, user, page.iter(), false).await?;
     let more = shown.taken < changed.len();
     let last = page[..shown.taken].last().filter(|_| more);
-    let next = last.map(|listed| Place { changed_at: since, conversation: listed.conversation });
+    let next = last.map(|listed| listed.conversation);
     Ok((with_peers(host, shown.views).await?, next))
 }
 
@@ -119,6 +123,8 @@ pub async fn one(host: &Host, user: UserId, conversation: ConversationId) -> Res
 /// That of the store.
 pub async fn shown(host: &Host, user: UserId, mut view: View) -> Result<Shown, Error> {
     view.hidden = host.parts.conversations.hidden_count(user, view.meta.id).await?;
+    let settings = host.parts.conversations.settings(&[(user, view.meta.id)]).await?;
+    view.settings = settings.into_iter().next().unwrap_or_default();
     with_peers(host, vec![view]).await?.pop().ok_or_else(Error::not_found)
 }
 
@@ -141,7 +147,7 @@ async fn views(
             true => 0,
             false => host.parts.conversations.hidden_count(user, listed.conversation).await?,
         };
-        Ok::<_, Error>(View { hidden, ..view })
+        Ok::<_, Error>(View { hidden, settings: listed.settings.clone(), ..view })
     });
     let (mut views, mut taken, mut bytes) = (Vec::new(), 0, 0);
     for view in join_all(asked).await {

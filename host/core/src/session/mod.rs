@@ -7,6 +7,7 @@
 mod ask;
 mod send;
 mod change;
+mod contacts;
 mod listing;
 pub mod cursor;
 pub mod resume;
@@ -41,7 +42,10 @@ use std::{
 };
 use uuid::Uuid;
 
-use self::{change::Change, resume::Beginning};
+use self::{
+    change::Change,
+    resume::{Beginning, Changed},
+};
 
 /// The longest name that a device may give itself, in bytes.
 const DEVICE_ID_BYTES_MAX: usize = 200;
@@ -217,7 +221,11 @@ impl Session {
         let Some(connected) = &self.connected else { return };
         let Mark { conversation, seq } = mark;
         let (user, session) = (connected.user.id, connected.entry.id);
-        let mark = sequencer::Mark { conversation, user, session, seq, read, reply };
+        let circle = match self.host.relations.circle(user).await {
+            Ok(circle) => circle,
+            Err(error) => return reply.error(&error.into()),
+        };
+        let mark = sequencer::Mark { conversation, user, session, seq, read, circle, reply };
         self.host.sequencer.mark(mark).await;
     }
 
@@ -250,7 +258,8 @@ impl Session {
     async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
         match self.try_connect(connect).await {
             Ok((connected, beginning)) => {
-                let Beginning { cursor, recovered, shown, held, next } = beginning;
+                let Beginning { cursor, recovered, changed, held } = beginning;
+                let Changed { shown, contacts, next } = changed;
                 let covered: HashMap<_, _> =
                     shown.iter().map(|(view, _)| (view.meta.id, view.head.last_seq)).collect();
                 let user = &connected.user;
@@ -263,9 +272,9 @@ impl Session {
                     cursor: cursor.to_string(),
                     recovered,
                     conversations,
-                    contacts: [],
+                    contacts: contacts.iter().map(object::Contact::from).collect(),
                     held: held.into_iter().map(object::Held::from).collect(),
-                    next: next.map(|place| place.to_string()),
+                    next: next.map(|page| page.to_string()),
                     hello: self.hello_in_reply.then(|| self.host.hello()),
                 };
                 reply.connected(&answer, &covered);

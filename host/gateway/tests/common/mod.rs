@@ -238,6 +238,7 @@ impl House {
             },
             epoch: "test".into(),
             conversations: tables.clone(),
+            relations: tables.clone(),
             held: tables.clone(),
             deferrals: tables.clone(),
             notifications: Arc::new(Undelivered),

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use godwit_domain::{
+    contact::Action,
     conversation::{History, Kind, Role},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message,
@@ -418,11 +419,53 @@ pub struct Users {
     pub ids: Option<Vec<UserId>>,
 }
 
+/// `contacts {page?, limit?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Contacts {
+    /// Where to go on.
+    pub page: Option<String>,
+    /// How many.
+    pub limit: Option<u32>,
+}
+
+/// `contact {user, action}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Contact {
+    /// About whom.
+    pub user: UserId,
+    /// What.
+    pub action: Action,
+}
+
+/// `settings {conversation, muted_until?, label?, pinned?, archived?}`: `null` clears, absence leaves.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Settings {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Until when there is to be no alert.
+    #[serde(default, deserialize_with = "present")]
+    pub muted_until: Option<Option<Ms>>,
+    /// What the asker calls it.
+    #[serde(default, deserialize_with = "present")]
+    pub label: Option<Option<String>>,
+    /// To be shown first.
+    #[serde(default, deserialize_with = "flag")]
+    pub pinned: Option<bool>,
+    /// Not to be shown with the others.
+    #[serde(default, deserialize_with = "flag")]
+    pub archived: Option<bool>,
+}
+
 /// `null` and absence mean the same.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A flag that `null` clears.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    Option::deserialize(deserializer).map(|flag: Option<bool>| Some(flag.unwrap_or_default()))
 }
 
 /// Tells `null`, which is `Some(None)`, from absence.

@@ -3,7 +3,7 @@
 use super::{Tables, absent, heads::HeadRecord, layout, put_one, record, stays};
 use async_trait::async_trait;
 use godwit_domain::{
-    conversation::{Head, Listed, Marks, Meta, Rise},
+    conversation::{Head, Listed, Marks, Meta, Rise, Settings, SettingsChange},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::{Accepted, Message},
     revision::{Change, Revision},
@@ -153,6 +153,20 @@ impl Conversations for Tables {
 
     async fn listed(&self, user: UserId) -> Result<Vec<Listed>, Error> {
         self.read_listed(user).await
+    }
+
+    async fn settings(&self, asked: &[(UserId, ConversationId)]) -> Result<Vec<Settings>, Error> {
+        self.read_settings(asked).await
+    }
+
+    async fn set(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        change: &SettingsChange,
+        at: Ms,
+    ) -> Result<Option<Settings>, Error> {
+        self.write_settings(user, conversation, change, at).await
     }
 
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error> {

@@ -233,6 +233,23 @@ pub(super) fn split_mark(key: &[u8]) -> Option<(u128, u8)> {
     }
 }
 
+/// The relation of the two users of a direct conversation.
+pub(super) const RELATION: &[u8] = b"f";
+
+/// The first byte of the keys of the marks of a user's contacts.
+pub(super) const CONTACTS: u8 = b'f';
+
+/// The mark of a user's contact.
+pub(super) fn contact(user: UserId) -> Bytes {
+    [&[CONTACTS], &user.as_bytes()[..]].concat().into()
+}
+
+/// The user of a key that [`contact`] made.
+pub(super) fn split_contact(key: &[u8]) -> Option<UserId> {
+    let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
+    Some(UserId::from_u128(u128::from_be_bytes(id)))
+}
+
 /// The first byte of the keys of the marks that say when a user hid messages.
 pub(super) const HIDDEN_TIMES: u8 = b'h';
 
@@ -346,11 +363,19 @@ pub(super) fn listed(conversation: ConversationId) -> Bytes {
     of_conversation(LISTED, conversation)
 }
 
+/// The first byte of the rows of a user's settings.
+pub(super) const SETTINGS: u8 = b's';
+
+/// What a user set for themselves in a conversation.
+pub(super) fn settings(conversation: ConversationId) -> Bytes {
+    of_conversation(SETTINGS, conversation)
+}
+
 fn of_conversation(first: u8, conversation: ConversationId) -> Bytes {
     [&[first], &conversation.as_bytes()[..]].concat().into()
 }
 
-/// The conversation of a key that [`listed`] or [`hidden_at`] made.
+/// The conversation of a key that [`listed`], [`hidden_at`] or [`settings`] made.
 pub(super) fn split_conversation(key: &[u8]) -> Option<ConversationId> {
     let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
     Some(ConversationId::from_u128(u128::from_be_bytes(id)))

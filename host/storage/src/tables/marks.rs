@@ -1,9 +1,9 @@
 //! Marks, the users' lists that show them, and the bound of the times of change: what only rises.
 
-use super::{Tables, layout, raise, record};
+use super::{Tables, layout, raise, record, settings};
 use bytes::Bytes;
 use godwit_domain::{
-    conversation::{Listed, Marks, Rise},
+    conversation::{Listed, Marks, Rise, Settings},
     id::{ConversationId, Seq, UserId},
     time::Ms,
     waist::{Error, Partition},
@@ -30,8 +30,9 @@ const HIDDEN_AT: &str = "a time of hiding";
 impl ListedRecord {
     fn listed(self, conversation: ConversationId) -> Listed {
         let Self { present, changed_at } = self;
-        let (marked_at, hidden_at) = (Ms::default(), Ms::default());
-        Listed { conversation, present, changed_at, marked_at, hidden_at }
+        let (marked_at, hidden_at, set_at) = (Ms::default(), Ms::default(), Ms::default());
+        let settings = Settings::default();
+        Listed { conversation, present, changed_at, marked_at, hidden_at, settings, set_at }
     }
 }
 
@@ -108,11 +109,12 @@ impl Tables {
     /// The rows of a user's list, each with what the marks of its conversation say.
     pub(super) async fn read_listed(&self, user: UserId) -> Result<Vec<Listed>, Error> {
         let partition = layout::user(user);
-        let (rows, own, peers, hidden) = tokio::try_join!(
+        let (rows, own, peers, hidden, set) = tokio::try_join!(
             self.scan_all(&partition, layout::LISTED),
             self.marks_under(&partition, layout::MARKS),
             self.marks_under(&partition, layout::PEER_MARKS),
             self.store.marks(partition.clone(), Bytes::from_static(&[layout::HIDDEN_TIMES])),
+            self.scan_all(&partition, layout::SETTINGS),
         )?;
         let conversation = |what: &str, key: &[u8]| {
             let wrong = || record::corrupt(what, &partition, key, "the key names no conversation");
@@ -134,6 +136,13 @@ impl Tables {
         for (key, _, value) in hidden {
             if let Some(index) = position(&all, conversation(HIDDEN_AT, &key)?) {
                 all[index].hidden_at = record::read(HIDDEN_AT, &partition, &key, &value)?;
+            }
+        }
+        for row in set {
+            if let Some(index) = position(&all, conversation(settings::WHAT, &row.key)?) {
+                let stored: settings::Stored =
+                    record::read(settings::WHAT, &partition, &row.key, &row.value)?;
+                (all[index].settings, all[index].set_at) = (stored.settings, stored.at);
             }
         }
         Ok(all)

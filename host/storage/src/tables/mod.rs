@@ -10,6 +10,7 @@
 mod accounts;
 mod change;
 mod clients;
+mod contacts;
 mod conversations;
 mod deferrals;
 mod heads;
@@ -23,6 +24,7 @@ mod reactions;
 mod record;
 mod revised;
 mod revisions;
+mod settings;
 
 use bytes::Bytes;
 use godwit_domain::{

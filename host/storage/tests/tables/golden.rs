@@ -9,7 +9,8 @@ use crate::common::{
 use crate::deferrals::deferred;
 use crate::held::{held, rejection};
 use godwit_domain::{
-    conversation::{Kind, Marks, Meta, Rise, Role},
+    contact::{Relation, Side, State},
+    conversation::{Kind, Marks, Meta, Rise, Role, SettingsChange},
     filter::{Decision, Hook, Step, Verdict},
     held::{Settled, Why},
     id::{ConversationId, Generation, LoginId, Seq},
@@ -19,7 +20,7 @@ use godwit_domain::{
         Roster, Scope, Trial,
     },
     revision::{MetaChange, What},
-    tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, Plugins, Written},
+    tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, Plugins, Relations, Written},
     user::{Account, Login, User},
     waist::{Partition, Put, Row},
 };
@@ -109,6 +110,18 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     tables.raise_marks(&[rise]).await.unwrap();
     assert_eq!(tables.hide(user(1), id, Seq(2), NOW.plus(5)).await, Ok(1));
     tables.raise_change_bound(NOW.plus(6)).await.unwrap();
+
+    let settings = SettingsChange {
+        muted_until: Some(Some(NOW.plus(60_000))),
+        label: Some(Some("work".into())),
+        pinned: Some(true),
+        archived: Some(true),
+    };
+    assert!(tables.set(user(1), id, &settings, NOW.plus(7)).await.unwrap().is_some());
+    let side = |state| Side { state, since: NOW.plus(8) };
+    let blocked = Relation::of(user(1), user(2), (side(State::Blocked), side(State::None)), NOW.plus(8));
+    let nothing = Relation::default();
+    assert_eq!(tables.relate(user(1), user(2), &nothing, &blocked).await, Ok(Written::Yes));
 
     let drafts = [held(1, 1, Why::Decided), held(2, 1, Why::Failed), held(3, 1, Why::Behind)];
     assert_eq!(tables.hold(&drafts).await, Ok(Written::Yes));

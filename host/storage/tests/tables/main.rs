@@ -8,6 +8,8 @@ mod changes;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod contacts;
+#[cfg(test)]
 mod deferrals;
 #[cfg(test)]
 mod golden;
@@ -21,3 +23,5 @@ mod messages;
 mod plugins;
 #[cfg(test)]
 mod revisions;
+#[cfg(test)]
+mod settings;

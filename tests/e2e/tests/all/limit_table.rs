@@ -82,6 +82,8 @@ const CASES: &[(&str, Case)] = &[
     ),
     ("gateway.upload_timeout_ms", Here(|| upload_timeout().boxed_local())),
     ("limits.body_bytes_max", Here(|| body_bytes().boxed_local())),
+    ("limits.contact_requests_max", Here(|| contact_requests().boxed_local())),
+    ("limits.contacts_max", Here(|| contacts().boxed_local())),
     ("limits.deliver_ms", There("host/core/tests/deliver/waiting.rs", LATE)),
     ("limits.delivering_max", There("host/core/tests/deliver/waiting.rs", TOO_MUCH)),
     ("limits.follow_above", Here(|| follow_above().boxed_local())),
@@ -383,6 +385,43 @@ async fn members() -> Result<String> {
     let created = client.refused("create", create).await?;
     assert_eq!(invited.code, created.code);
     Ok(code(&created.code))
+}
+
+async fn contacts() -> Result<String> {
+    let server = with("limits.contacts_max", 2).await?;
+    let (_, mut client) = server.join("ada").await?;
+    let people = people(&server, 3).await?;
+    for (user, action) in people.iter().zip(["request", "block"]) {
+        client.request("contact", json!({"user": user, "action": action})).await?;
+    }
+    let over = |action: &str| json!({"user": people[2], "action": action});
+    let asked = client.refused("contact", over("request")).await?;
+    assert_eq!(client.refused("contact", over("block")).await?.code, asked.code);
+    client.request("contact", json!({"user": people[0], "action": "remove"})).await?;
+    client.request("contact", over("request")).await?;
+    Ok(code(&asked.code))
+}
+
+async fn contact_requests() -> Result<String> {
+    let server = with("limits.contact_requests_max", 2).await?;
+    let (ada, mut client) = server.join("ada").await?;
+    let people = people(&server, 3).await?;
+    let request = |user: Uuid| json!({"user": user, "action": "request"});
+    for user in &people[..2] {
+        client.request("contact", request(*user)).await?;
+    }
+    let made = client.refused("contact", request(people[2])).await?;
+    // As many may wait for an answer.
+    for name in ["ben", "cleo"] {
+        server.join(name).await?.1.request("contact", request(ada.id)).await?;
+    }
+    let (dora, mut late) = server.join("dora").await?;
+    assert_eq!(late.refused("contact", request(ada.id)).await?.code, made.code);
+    // What crosses is no request more.
+    client.request("contact", json!({"user": people[0], "action": "remove"})).await?;
+    client.request("contact", request(dora.id)).await?;
+    late.request("contact", request(ada.id)).await?;
+    Ok(code(&made.code))
 }
 
 async fn users_per_request() -> Result<String> {

@@ -6,6 +6,8 @@
 mod accounts;
 mod authorisation;
 mod bad_input;
+mod blocks;
+mod contacts;
 mod conversations;
 mod follow;
 mod full_disk;
@@ -22,6 +24,7 @@ mod plugins;
 mod proxies;
 mod resume;
 mod revisions;
+mod settings;
 mod sockets;
 mod subjects;
 mod tls;

@@ -1,15 +1,22 @@
 //! Requests that read, or change membership: each runs in a task of its own and answers by itself.
 
+mod contacts;
 mod held;
 mod history;
 mod revisions;
+mod settings;
 
-use super::{change::check_title, listing, resume, send::check_client_id};
+use super::{
+    change::check_title,
+    listing,
+    resume::{self, Changed},
+    send::check_client_id,
+};
 use crate::{
     host::Host,
     outbox::Reply,
     review,
-    sequencer::{self, Ask, Opening, Wanted, Wish, newcomer, unknown_user},
+    sequencer::{self, Ask, Opening, Wanted, Wish, blocked, newcomer, unknown_user},
     view::{self, Place},
 };
 use godwit_domain::{
@@ -42,6 +49,14 @@ struct One<'a> {
 #[derive(Serialize)]
 struct ManyConversations<'a> {
     conversations: Vec<object::Conversation<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Synced<'a> {
+    conversations: Vec<object::Conversation<'a>>,
+    contacts: Vec<object::Contact<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
@@ -80,6 +95,9 @@ impl Asker {
             Request::Release(asked) => self.release(id, asked).await,
             Request::Reject(asked) => self.reject(id, asked).await,
             Request::Users(asked) => self.users(id, asked).await,
+            Request::Contacts(asked) => self.contacts(id, asked).await,
+            Request::Contact(asked) => self.contact(id, asked).await,
+            Request::Settings(asked) => self.settings(id, asked).await,
             Request::Connect(_)
             | Request::Renew(_)
             | Request::Send(_)
@@ -120,6 +138,7 @@ impl Asker {
         check_create(&create)?;
         check_client_id(create.client_id, self.host.parts.clock.now())?;
         let mut others = self.known(&create.members, "members").await?;
+        self.unblocked(&others, "members").await?;
         others.retain(|user| *user != self.user.id);
         let limits = &self.host.parts.limits;
         if others.len() + 1 > limits.members_max {
@@ -177,7 +196,9 @@ impl Asker {
             }
             // Whoever may not see the conversation learns nothing, not even which users exist.
             self.host.sequencer.view(conversation, self.user.id).await?;
-            self.known(&users, "users").await
+            let users = self.known(&users, "users").await?;
+            self.unblocked(&users, "users").await?;
+            Ok::<_, Error>(users)
         };
         match known.await {
             Ok(users) => {
@@ -208,6 +229,15 @@ impl Asker {
         }
     }
 
+    /// Whether nobody of them and the asker block each other.
+    async fn unblocked(&self, users: &[UserId], field: &str) -> Result<(), Error> {
+        let circle = self.host.relations.circle(self.user.id).await?;
+        match users.iter().any(|user| circle.between(*user).blocked) {
+            true => Err(blocked().field(field)),
+            false => Ok(()),
+        }
+    }
+
     async fn members(&self, id: u64, members: Members) -> Result<Vec<u8>, Error> {
         let limit = request::limit(members.limit)?;
         let unreadable = |_| Error::invalid("page", "`page` is not one that this list gave");
@@ -234,23 +264,28 @@ impl Asker {
     }
 
     async fn sync(&self, id: u64, asked: &Sync) -> Result<Vec<u8>, Error> {
-        let (shown, next) = resume::go_on(&self.host, self.user.id, &asked.page).await?;
-        Ok(encode::ok(id, &self.many(&shown, next)))
+        let Changed { shown, contacts, next } =
+            resume::go_on(&self.host, self.user.id, &asked.page).await?;
+        let answer = Synced {
+            conversations: self.objects(&shown),
+            contacts: contacts.iter().map(object::Contact::from).collect(),
+            next: next.map(|page| page.to_string()),
+        };
+        Ok(encode::ok(id, &answer))
     }
 
-    fn many<'a>(&self, shown: &'a [listing::Shown], next: Option<Place>) -> ManyConversations<'a> {
-        let conversations =
-            shown.iter().map(|(view, peer)| view::object(view, self.user.id, peer.as_deref())).collect();
-        ManyConversations { conversations, next: next.map(|place| place.to_string()) }
+    fn objects<'a>(&self, shown: &'a [listing::Shown]) -> Vec<object::Conversation<'a>> {
+        shown.iter().map(|(view, peer)| view::object(view, self.user.id, peer.as_deref())).collect()
     }
 
     async fn conversations(&self, id: u64, asked: Conversations) -> Result<Vec<u8>, Error> {
         let limit = request::limit(asked.limit)?;
         let after = asked.page.map(|page| page.parse::<Place>()).transpose()?;
-        // Nothing can be archived yet.
-        let limit = if asked.archived == Some(true) { 0 } else { limit };
-        let (shown, next) = listing::newest(&self.host, self.user.id, after, limit).await?;
-        Ok(encode::ok(id, &self.many(&shown, next.filter(|_| limit > 0))))
+        let archived = asked.archived.unwrap_or(false);
+        let (shown, next) =
+            listing::newest(&self.host, self.user.id, after, limit, Some(archived)).await?;
+        let next = next.map(|place| place.to_string());
+        Ok(encode::ok(id, &ManyConversations { conversations: self.objects(&shown), next }))
     }
 
     async fn users(&self, id: u64, asked: Users) -> Result<Vec<u8>, Error> {
@@ -266,7 +301,10 @@ impl Asker {
             }
             _ => return Err(Error::invalid("query", "one of `query` and `ids` is needed")),
         };
-        Ok(encode::ok(id, &ManyUsers { users: users.iter().map(object::User::from).collect() }))
+        let circle = self.host.relations.circle(self.user.id).await?;
+        let users = users.iter();
+        let users = users.map(|user| object::User::from(user).guarded(circle.between(user.id).blocked));
+        Ok(encode::ok(id, &ManyUsers { users: users.collect() }))
     }
 }
 

@@ -163,17 +163,17 @@ impl Asker {
         let conversation = asked.conversation;
         let view = self.host.sequencer.view(conversation, self.user.id).await?.readable()?;
         let seq = asked.seq.unwrap_or(view.head.last_seq);
-        let mut sender = None;
+        let mut but = self.host.relations.circle(self.user.id).await?.blocked().to_vec();
         if seq != Seq::ZERO {
             if !view.visible.message(seq) {
                 return Err(no_message(seq));
             }
             let tables = &self.host.parts.conversations;
             let read = tables.messages(conversation, seq..=seq, false, usize::MAX).await?;
-            sender = read.first().map(|message| message.sender);
+            but.extend(read.first().map(|message| message.sender));
         }
         let Receipts { received, read, members } =
-            self.host.sequencer.receipts(conversation, self.user.id, seq, sender).await?;
+            self.host.sequencer.receipts(conversation, self.user.id, seq, but).await?;
         let members = members.into_iter().map(|(user, marks)| Reached {
             user,
             received_seq: marks.received,
