@@ -167,6 +167,33 @@ export class Client extends Emitter {
     return this.#learn(conversation);
   }
 
+  /** Makes a channel: its admins post, everyone else reads. A repeat with the same `client_id` returns the same. */
+  async createChannel({ title, open = false, members = [], client_id = clientId() }) {
+    const { conversation } = await this.request("create", { kind: "channel", client_id, title, open, members });
+    return this.#learn(conversation);
+  }
+
+  /** A page of the conversations that anyone may join, by a part of their titles. */
+  discover({ query, page } = {}) {
+    return this.request("discover", { query, page });
+  }
+
+  /** Comes into an open conversation, or with `{ code }` by a link. */
+  join(where) {
+    const place = typeof where === "string" ? { conversation: where } : where;
+    return this.request("join", { ...place, client_id: clientId() });
+  }
+
+  /** Changes a conversation: `title`, `avatar`, `open`, `history`, `posting`, `slow_mode_s`. `null` clears. */
+  update(conversation, changes) {
+    return this.request("update", { conversation, ...changes, client_id: clientId() });
+  }
+
+  /** Makes a link into a conversation; with `expires_in_s` it ends by itself. */
+  async link(conversation, { expires_in_s } = {}) {
+    return (await this.request("link", { conversation, expires_in_s })).link;
+  }
+
   /** Brings people into a group. */
   async invite(conversation, users) {
     await this.request("invite", { conversation, users });
@@ -594,7 +621,7 @@ export class Client extends Emitter {
       // Who is in and what it is called is the host's to say: in a large group a list of members would not even tell.
       if (seq === undefined) asked = true;
       else changed = timeline.replace(seq, (message) => revised(message, revision, this.user.id)) || changed;
-      if (conversation.last_message?.seq === seq) {
+      if (seq !== undefined && conversation.last_message?.seq === seq) {
         conversation.last_message = revised(conversation.last_message, revision, this.user.id) ?? conversation.last_message;
       }
     }

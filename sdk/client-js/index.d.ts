@@ -91,6 +91,24 @@ export interface Settings {
   archived?: boolean;
 }
 
+/** `null` clears, what is left out stays. */
+export interface ConversationChanges {
+  title?: string | null;
+  avatar?: string | null;
+  open?: boolean;
+  history?: "all" | "since_join";
+  posting?: "members" | "admins";
+  slow_mode_s?: number | null;
+}
+
+export interface InviteLink {
+  /** What `join` is given. */
+  code: string;
+  by: string;
+  created_at: number;
+  expires_at?: number | null;
+}
+
 export interface Member {
   user: string;
   role: Conversation["role"];
@@ -338,6 +356,15 @@ export class Client {
   /** The conversation with that person, made if it is missing. */
   direct(user: string): Promise<Conversation>;
   createGroup(group: { title: string; members: string[]; client_id?: string }): Promise<Conversation>;
+  /** Makes a channel: its admins post, everyone else reads. */
+  createChannel(channel: { title: string; open?: boolean; members?: string[]; client_id?: string }): Promise<Conversation>;
+  /** A page of the conversations that anyone may join. */
+  discover(asked?: { query?: string; page?: string }): Promise<{ conversations: Conversation[]; next?: string | null }>;
+  /** Comes into an open conversation, or by a link. */
+  join(where: string | { code: string }): Promise<{ rev: number }>;
+  update(conversation: string, changes: ConversationChanges): Promise<{ rev: number }>;
+  /** Makes a link into a conversation; with `expires_in_s` it ends by itself. */
+  link(conversation: string, options?: { expires_in_s?: number }): Promise<InviteLink>;
   invite(conversation: string, users: string[]): Promise<Conversation>;
   members(conversation: string): Promise<Member[]>;
   moreConversations(): Promise<void>;

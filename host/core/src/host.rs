@@ -73,7 +73,7 @@ pub struct Parts {
     /// Streams, members, marks.
     pub conversations: Arc<dyn tables::Conversations>,
     /// The rows of contacts and blocks.
-    pub relations: Arc<dyn tables::Relations>,
+    pub relation_tables: Arc<dyn tables::Relations>,
     /// The rows of drafts on hold.
     pub held: Arc<dyn tables::HeldDrafts>,
     /// The rows of notifications that were put off.
@@ -157,10 +157,10 @@ impl Host {
             metrics: parts.metrics.clone(),
             limits: parts.limits.clone(),
         });
-        let relations = Arc::new(Relations::new(parts.relations.clone()));
+        let relations = Arc::new(Relations::new(parts.relation_tables.clone()));
         let ports = sequencer::Ports {
             conversations: parts.conversations.clone(),
-            relation_tables: parts.relations.clone(),
+            relation_tables: parts.relation_tables.clone(),
             relations: relations.clone(),
             held: parts.held.clone(),
             filters: parts.filters.clone(),

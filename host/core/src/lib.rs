@@ -10,6 +10,7 @@ pub mod host;
 pub mod session;
 pub mod sequencer;
 pub mod held;
+mod labels;
 pub mod changes;
 pub mod deliver;
 pub mod registry;

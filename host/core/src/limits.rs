@@ -1,5 +1,6 @@
 //! Limits on what clients may ask, each a documented setting.
 
+use godwit_domain::conversation::Kind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub struct Options {
     /// How many requests to become a contact a user may have made that were not answered, and how many may wait for one.
     #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub contact_requests_max: usize,
+    /// How many members a channel may have, its readers included.
+    #[schemars(extend("exceeded" = "`invalid`"))]
+    pub channel_members_max: usize,
     /// How many messages a user may have on hold in one conversation.
     #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub held_max: usize,
@@ -71,6 +75,7 @@ impl Default for Options {
             in_flight_max: 256,
             users_per_request_max: 500,
             members_max: 10_000,
+            channel_members_max: 200_000,
             contacts_max: 2_000,
             contact_requests_max: 200,
             held_max: 20,
@@ -81,6 +86,16 @@ impl Default for Options {
             follows_max: 500,
             deliver_ms: 500,
             delivering_max: 1_000,
+        }
+    }
+}
+
+impl Options {
+    /// How many members a conversation of that kind may have.
+    pub fn members(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Direct | Kind::Group => self.members_max,
+            Kind::Channel => self.channel_members_max,
         }
     }
 }

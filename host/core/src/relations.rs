@@ -4,9 +4,11 @@
 //! relation in it changes. It refuses to change anything: relations change in the shard of the two users' direct
 //! conversation ([`crate::sequencer`]), which is also where direct messages are checked.
 
+use async_trait::async_trait;
 use godwit_domain::{
-    contact::{Between, Contact, State},
+    contact::{Contact, State},
     id::UserId,
+    relations::Between,
     tables, waist,
 };
 use lru::LruCache;
@@ -113,18 +115,6 @@ impl Relations {
         &self.stripes[usize::from(user.as_bytes()[15]) % STRIPES]
     }
 
-    /// How two users stand to each other: from memory, or by one read.
-    ///
-    /// # Errors
-    /// That of the store.
-    pub async fn between(&self, a: UserId, b: UserId) -> Result<Between, waist::Error> {
-        // Either circle tells.
-        if let Some(circle) = self.stripe(b).lock().circles.get(&b) {
-            return Ok(circle.between(a));
-        }
-        Ok(self.circle(a).await?.between(b))
-    }
-
     /// Everyone to whom a user stands in a relation: from memory, or by one read.
     ///
     /// # Errors
@@ -160,12 +150,25 @@ impl Relations {
     }
 }
 
+/// From memory, or by one read of the user's own rows.
+#[async_trait]
+impl godwit_domain::relations::Relations for Relations {
+    async fn between(&self, user: UserId, others: &[UserId]) -> Result<Vec<Between>, waist::Error> {
+        let circle = self.circle(user).await?;
+        Ok(others.iter().map(|other| circle.between(*other)).collect())
+    }
+
+    async fn blocks(&self, user: UserId) -> Result<Vec<UserId>, waist::Error> {
+        Ok(self.circle(user).await?.blocked().to_vec())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_trait::async_trait;
     use godwit_domain::{
         contact::{Relation, Side},
+        relations::Relations as _,
         tables::Written,
         time::Ms,
     };
@@ -209,26 +212,27 @@ mod tests {
         *rows.contacts.lock() = vec![contact(2, State::Friend, false), contact(3, State::None, true)];
         let relations = Relations::new(rows.clone());
         let [ada, ben, cleo, dora] = [1, 2, 3, 4].map(UserId::from_u128);
-        for (other, expected) in [
-            (ben, Between { contact: true, blocked: false }),
-            (cleo, Between { contact: false, blocked: true }),
-            (dora, Between::default()),
-        ] {
-            assert_eq!(relations.between(ada, other).await, Ok(expected));
-        }
+        let expected = [
+            Between { contact: true, blocked: false },
+            Between { contact: false, blocked: true },
+            Between::default(),
+        ];
+        assert_eq!(relations.between(ada, &[ben, cleo, dora]).await, Ok(expected.to_vec()));
+        assert_eq!(relations.blocks(ada).await, Ok(vec![cleo]));
         assert_eq!(*rows.reads.lock(), 1);
         let circle = relations.circle(ada).await.unwrap();
         assert_eq!((circle.contacts, circle.requested, circle.blocked()), (1, 0, &[cleo][..]));
         rows.contacts.lock().clear();
         relations.changed(cleo, ada);
-        assert_eq!(relations.between(ada, ben).await, Ok(Between::default()));
+        assert_eq!(relations.between(ada, &[ben]).await, Ok(vec![Between::default()]));
         assert_eq!(*rows.reads.lock(), 2);
     }
 
     #[test]
     fn what_is_remembered_is_bounded_by_users_and_by_relations() {
         let mut stripe = Stripe { circles: LruCache::unbounded(), size: 0, changes: 0 };
-        let contacts: Vec<_> = (0..RELATIONS_MAX as u128 / 2).map(|n| contact(n, State::Friend, false)).collect();
+        let contacts: Vec<_> =
+            (0..RELATIONS_MAX as u128 / 2).map(|n| contact(n, State::Friend, false)).collect();
         let large = Arc::new(Circle::of(&contacts));
         for user in 1..=3 {
             stripe.remember(UserId::from_u128(user), large.clone());

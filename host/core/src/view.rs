@@ -2,7 +2,7 @@
 
 use crate::sequencer::{Standing, View};
 use godwit_domain::{
-    conversation::Kind,
+    conversation::{Kind, Posting, Role},
     id::{ConversationId, UserId},
     time::Ms,
     user::User,
@@ -26,6 +26,8 @@ pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> objec
         open: view.meta.open,
         encrypted: false,
         history: view.meta.history,
+        posting: (!view.meta.may_post(Role::Member)).then_some(Posting::Admins),
+        slow_mode_s: Some(view.meta.slow_mode_s).filter(|seconds| *seconds > 0),
         last_seq: view.head.last_seq,
         last_rev: view.head.last_rev,
         last_message: view

@@ -89,15 +89,6 @@ pub enum Action {
     Unblock,
 }
 
-/// How two users stand to each other, for whoever decides what one may see of the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Between {
-    /// Both agreed to be contacts.
-    pub contact: bool,
-    /// Either blocks the other.
-    pub blocked: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,6 +65,17 @@ pub enum History {
     SinceJoin,
 }
 
+/// Who may send, of those who are in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Posting {
+    /// Everyone but readers.
+    #[default]
+    Members,
+    /// Admins and owners; so in every channel.
+    Admins,
+}
+
 /// What a conversation is, apart from its members and messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -80,10 +91,45 @@ pub struct Meta {
     pub open: bool,
     /// What newcomers may read.
     pub history: History,
+    /// Who may send.
+    pub posting: Posting,
+    /// How long a member below admin waits between two messages, in seconds; 0 for not at all.
+    pub slow_mode_s: u32,
+    /// What an operator calls it: plugins are installed by labels.
+    pub labels: Vec<String>,
     /// Who made it.
     pub created_by: UserId,
     /// When.
     pub created_at: Ms,
+}
+
+impl Meta {
+    /// As what people come in by themselves, or are invited.
+    pub fn newcomer(&self) -> Role {
+        match self.kind {
+            Kind::Direct | Kind::Group => Role::Member,
+            Kind::Channel => Role::Reader,
+        }
+    }
+
+    /// Whether those of that role may send.
+    pub fn may_post(&self, role: Role) -> bool {
+        let admins = self.kind == Kind::Channel || self.posting == Posting::Admins;
+        role >= if admins { Role::Admin } else { Role::Member }
+    }
+}
+
+/// A link by which whoever has its code comes into a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// What the code says beside the conversation; nobody guesses it.
+    pub secret: Uuid,
+    /// Who made it.
+    pub by: UserId,
+    /// When.
+    pub created_at: Ms,
+    /// When it ends by itself.
+    pub expires_at: Option<Ms>,
 }
 
 /// A stretch of membership: what came after `after_seq` and `after_rev` is theirs to read.

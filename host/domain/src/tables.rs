@@ -4,7 +4,7 @@
 
 use crate::{
     contact::{Contact, Relation},
-    conversation::{Head, Listed, Marks, Member, Meta, Rise, Settings, SettingsChange},
+    conversation::{Head, Link, Listed, Marks, Member, Meta, Rise, Settings, SettingsChange},
     held::{Held, Rejection, Settled},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
@@ -17,6 +17,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::{ops::RangeInclusive, sync::Arc};
+use uuid::Uuid;
 
 /// Whether a conditional write found what it expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +128,26 @@ pub trait Conversations: Send + Sync + 'static {
         change: &Change,
         at: Ms,
     ) -> Result<Option<(Head, Vec<Revision>)>, Error>;
+
+    /// Lets readers of a channel in or out: no revision tells of it, and its head stays. They are as given afterwards;
+    /// the marks of who is in begin where the last interval does.
+    async fn admit(&self, channel: ConversationId, readers: &[Member], at: Ms) -> Result<(), Error>;
+
+    /// Stores a link into a conversation; it is gone by itself at its `expires_at`.
+    async fn put_link(&self, conversation: ConversationId, link: &Link) -> Result<(), Error>;
+
+    /// The links into a conversation that have not ended.
+    async fn links(&self, conversation: ConversationId) -> Result<Vec<Link>, Error>;
+
+    /// Ends a link; one that has ended already is no error.
+    async fn drop_link(&self, conversation: ConversationId, secret: Uuid) -> Result<(), Error>;
+
+    /// The open conversations after that id, in order of ids, with their titles: up to `limit`.
+    async fn open_conversations(
+        &self,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Option<String>)>, Error>;
 
     /// Appends messages, one outcome per append.
     async fn append(&self, appends: Vec<Append>) -> Vec<Appended>;

@@ -146,7 +146,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         },
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
-        relations: tables.clone(),
+        relation_tables: tables.clone(),
         held: tables.clone(),
         deferrals: tables.clone(),
         notifications: Arc::new(Undelivered),

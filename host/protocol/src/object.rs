@@ -2,14 +2,16 @@
 
 mod contact;
 mod held;
+mod link;
 mod revision;
 
 pub use contact::Contact;
 pub use held::{Held, HeldDraft, Hold, OnHold, Verdict};
+pub use link::Link;
 pub use revision::{Head, Hidden, Revision};
 
 use godwit_domain::{
-    conversation::{History, Kind, Role},
+    conversation::{History, Kind, Posting, Role},
     id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
     message,
     time::Ms,
@@ -169,6 +171,12 @@ pub struct Conversation<'a> {
     pub encrypted: bool,
     /// What newcomers may read.
     pub history: History,
+    /// Who may send, where that is not every member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub posting: Option<Posting>,
+    /// How long a member waits between two messages, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_mode_s: Option<u32>,
     /// The newest message's number.
     pub last_seq: Seq,
     /// The newest revision's number.

@@ -76,6 +76,8 @@ requests! {
     Conversation(Conversation) = "conversation";
     /// The asker's conversations.
     Conversations(Conversations) = "conversations";
+    /// The conversations that anyone may join.
+    Discover(Discover) = "discover";
     /// A message.
     Send(Send) = "send";
     /// Messages that were sent.
@@ -102,6 +104,12 @@ requests! {
     Receipts(Receipts) = "receipts";
     /// Someone is to go.
     Remove(Remove) = "remove";
+    /// A link by which others come in.
+    Link(Link) = "link";
+    /// The links by which others come in.
+    Links(Conversation) = "links";
+    /// A link that is to end.
+    Unlink(Unlink) = "unlink";
     /// To come in where anyone may.
     Join(Join) = "join";
     /// To go.

@@ -1,8 +1,8 @@
-// Contacts, blocks, and what a person sets for themselves.
+// Contacts, blocks, what a person sets for themselves, and ways into a conversation.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connected, heard, hostFor, pair, until } from "./people.js";
+import { connected, heard, hostFor, pair, person, until } from "./people.js";
 
 const states = (client) => [...client.contacts.values()].map(({ user, state }) => `${user.name} ${state}`);
 
@@ -61,4 +61,24 @@ test("settings are in step on one's devices", async (t) => {
   await until(anna.client, "conversation", () => anna.client.conversations.get(id).label === null);
   assert.equal(anna.client.conversations.get(id).pinned, true, "what is left out stays");
   assert.equal(ben.client.conversations.get(id).pinned, false);
+});
+
+test("an open channel is found and joined, a closed group by a link alone", async (t) => {
+  const host = await hostFor(t);
+  const [anna, ben] = [await person(t, host, "anna"), await person(t, host, "ben")];
+  const channel = await anna.client.createChannel({ title: "News", open: true });
+  const { conversations } = await ben.client.discover({ query: "New" });
+  assert.deepEqual(conversations.map(({ id }) => id), [channel.id]);
+  const joined = heard(ben.client, "conversation", ({ id }) => id === channel.id);
+  await ben.client.join(channel.id);
+  assert.equal((await joined).role, "reader");
+  const group = await anna.client.createGroup({ title: "Two", members: [] });
+  await assert.rejects(ben.client.join(group.id), { code: "not_found" });
+  const { code } = await anna.client.link(group.id, { expires_in_s: 60 });
+  const entered = heard(ben.client, "conversation", ({ id }) => id === group.id);
+  await ben.client.join({ code });
+  assert.equal((await entered).role, "member");
+  const told = heard(ben.client, "revision", ({ meta }) => meta);
+  await anna.client.update(group.id, { title: "Three" });
+  assert.equal((await told).meta.title, "Three");
 });

@@ -276,7 +276,7 @@ class Host {
       if (fault === "drop") this[name](session, request[name], later);
       return fault === "drop" ? fault : { id, error: fault };
     }
-    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "follow", "unfollow", "active", "contacts", "contact", "settings"];
+    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "follow", "unfollow", "active", "contacts", "contact", "settings", "discover", "join", "update", "link"];
     if (!known.includes(name)) return { id, error: refusal("unknown_request", `no request is called \`${name}\``) };
     try {
       return { id, ok: this[name](session, request[name], later) };
@@ -331,7 +331,7 @@ class Host {
     const peer = peerId && { peer: this.#users.get(peerId).user, peer_read_seq: members.get(peerId).read_seq, peer_received_seq: members.get(peerId).received_seq };
     return {
       id, kind, title, ...peer, members: [...members.keys()], member_count: members.size, role: marks.role,
-      open: false, encrypted: false, history: "since_join", last_seq: messages.length, last_rev: revisions,
+      open: conversation.open ?? false, encrypted: false, history: "since_join", last_seq: messages.length, last_rev: revisions,
       last_message: messages.at(-1), read_seq: marks.read_seq, received_seq: marks.received_seq,
       unread: messages.length - marks.read_seq, hidden: 0, pinned: false, archived: false, ...marks.settings, updated_at,
     };
@@ -410,9 +410,37 @@ class Host {
     return { conversation: this.#show(this.#make(id, { kind: "direct" }, session.user, [user], later, session), session.user) };
   }
 
-  create(session, { client_id, title, members = [] }, later) {
+  create(session, { client_id, kind, title, open = false, members = [] }, later) {
     const id = derived("create", session.user, client_id);
-    return { conversation: this.#show(this.#make(id, { kind: "group", title }, session.user, members, later, session), session.user) };
+    return { conversation: this.#show(this.#make(id, { kind, title, open }, session.user, members, later, session), session.user) };
+  }
+
+  discover(session, { query = "" }) {
+    const open = [...this.#conversations.values()].filter((one) => one.open && one.title.includes(query));
+    return { conversations: open.map(({ id, kind, title, members }) => ({ id, kind, title, member_count: members.size })) };
+  }
+
+  join(session, { conversation, code }, later) {
+    const found = code ? [...this.#conversations.values()].find((one) => one.code === code) : this.#conversations.get(conversation);
+    if (!found || !(code || found.open)) this.#refuse("not_found", "no such conversation or link");
+    const [mark, role] = [found.messages.length, found.kind === "channel" ? "reader" : "member"];
+    found.members.set(session.user, { role, since: 0, read_seq: mark, received_seq: mark, joined_at: Date.now() });
+    later(session.user, { conversation: this.#show(found, session.user) });
+    return { rev: found.revisions };
+  }
+
+  update(session, { conversation: id, client_id, ...changes }, later) {
+    const conversation = Object.assign(this.#find(session, id), changes);
+    conversation.revisions += 1;
+    const revision = { conversation: id, rev: conversation.revisions, at_seq: conversation.messages.length, by: session.user, at: Date.now(), meta: changes };
+    for (const member of conversation.members.keys()) later(member, { revision });
+    return { rev: conversation.revisions };
+  }
+
+  link(session, { conversation }) {
+    const code = randomUUID();
+    this.#find(session, conversation).code = code;
+    return { link: { code, by: session.user, created_at: Date.now() } };
   }
 
   invite(session, { conversation: id, users }, later) {

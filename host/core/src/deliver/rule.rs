@@ -7,7 +7,7 @@
 use super::{Posted, Stage, built_in};
 use crate::registry::{Attends, Reach};
 use godwit_domain::{
-    conversation::Role,
+    conversation::{Kind, Role},
     filter::{
         Attention, Audience, Chain, Facts, Hook, Live, MEMBERS_MAX, Notified, Place, Recipient, Scene, Spent,
     },
@@ -213,7 +213,9 @@ pub fn mentions(message: &Message, user: UserId) -> bool {
 }
 
 fn role(posted: &Posted, user: UserId) -> Role {
-    posted.card.members.get(&user).map_or(Role::Member, |(role, _)| *role)
+    // Of a channel those are not laid out who are readers.
+    let other = if posted.card.place.kind == Kind::Channel { Role::Reader } else { Role::Member };
+    posted.card.members.get(&user).map_or(other, |(role, _)| *role)
 }
 
 fn scene(posted: &Posted, now: Ms) -> Scene {

@@ -10,10 +10,12 @@ mod slot;
 mod gather;
 mod conversation;
 mod visible;
+mod mark;
 mod decide;
 mod revise;
 mod change;
 mod relate;
+mod label;
 mod holdings;
 mod hold;
 mod clients;
@@ -285,6 +287,12 @@ enum Command {
         answer: Answer<Option<Ms>>,
     },
     Relate(Box<Relate>),
+    /// An operator calls the conversation so.
+    Label {
+        conversation: ConversationId,
+        labels: Vec<String>,
+        answer: Answer<()>,
+    },
     Change(Box<Ask>),
     /// A change of which storage has said that its client id is new.
     New(Box<Ask>),
@@ -316,6 +324,7 @@ impl Command {
             Self::View { conversation, .. }
             | Self::Members { conversation, .. }
             | Self::Receipts { conversation, .. }
+            | Self::Label { conversation, .. }
             | Self::Due { conversation, .. } => Some(*conversation),
             Self::Moderate(moderation) => Some(moderation.conversation),
             Self::Asked(asked) => Some(asked.conversation),
@@ -498,6 +507,14 @@ impl Handle {
     /// `not_found`, or that of the store.
     pub async fn due(&self, conversation: ConversationId) -> Result<Option<Ms>, Error> {
         self.ask(conversation, |answer| Command::Due { conversation, answer }).await
+    }
+
+    /// Has a conversation called so from here on: plugins are installed by labels.
+    ///
+    /// # Errors
+    /// `not_found`, or that of the store.
+    pub async fn label(&self, conversation: ConversationId, labels: Vec<String>) -> Result<(), Error> {
+        self.ask(conversation, |answer| Command::Label { conversation, labels, answer }).await
     }
 
     /// Waits until everything that was handed in before is durable and answered, and marks are stored.

@@ -18,7 +18,7 @@ use crate::{
 use bytes::Bytes;
 use godwit_domain::{
     contact::Side,
-    conversation::{Head, History, Marks, Settings},
+    conversation::{Head, History, Kind, Marks, Member, Settings},
     filter::Activity,
     id::{Seq, SessionId, UserId},
     message::Message,
@@ -47,15 +47,15 @@ pub fn message(state: &State, message: &Arc<Message>, from: From, stamp: Option<
         && deliver::is_asked(&*chain, &card.place)
     {
         let From { sender, activity, session } = from;
-        let (message, audience) = (message.clone(), state.audience.clone());
+        let (message, audience) = (message.clone(), state.audience().clone());
         let head = head(state);
         return way.ask(Posted { message, sender, activity, from: session, head, audience, card, chain });
     }
     let frame = |own| Bytes::from(encode::push("message", &object::Message::new(message, own)));
     let own_devices = ports.router.reaches(message.sender, from.session);
     way.route_fetchable(Push {
-        audience: &state.audience,
-        reach: deliver::built_in(&ports.limits, state.audience.len()),
+        audience: state.audience(),
+        reach: deliver::built_in(&ports.limits, state.member_count()),
         frame: frame(false),
         own: own_devices.then(|| (message.sender, frame(true))),
         except: from.session,
@@ -107,13 +107,14 @@ pub fn receipt(
     };
     let own = [user];
     let is_in = state.member(user).is_ok();
-    let told = is_in && state.audience.len() <= ports.limits.receipts_above && !state.relation.is_blocked();
+    let few = state.member_count() <= ports.limits.receipts_above && state.meta.kind != Kind::Channel;
+    let told = is_in && few && !state.relation.is_blocked();
     let unblocked: Vec<_>;
     let audience = match told {
         false => &own[..],
-        true if but.is_empty() => &state.audience,
+        true if but.is_empty() => state.audience(),
         true => {
-            let others = state.audience.iter().copied();
+            let others = state.audience().iter().copied();
             unblocked = others.filter(|other| but.binary_search(other).is_err()).collect();
             &unblocked
         }
@@ -156,7 +157,7 @@ pub fn contact(
 /// `users` are the two (or one) of a direct conversation.
 pub fn opened(state: &State, users: &[Arc<User>], stamp: Option<&Arc<Stamp>>, ports: &Ports) {
     let way = ports.stage.way(state.meta.id, stamp);
-    for user in state.audience.iter() {
+    for user in state.audience().iter() {
         let peer = users.iter().find(|other| other.id != *user).or(users.first());
         show(state, *user, Default::default(), peer.map(|peer| &**peer), &way, ports);
     }
@@ -181,14 +182,14 @@ pub fn changed(
     }
     // Both are in order of ids: a search for each is what a group of ten thousand can bear.
     let gone: Vec<_> =
-        before.iter().copied().filter(|user| state.audience.binary_search(user).is_err()).collect();
+        before.iter().copied().filter(|user| state.audience().binary_search(user).is_err()).collect();
     // The last that they hear is their own leave.
     for user in &gone {
         way.unspare(*user);
     }
     let at = At { head: head(state), seq: None };
-    let concerned = [&*state.audience, &gone].concat();
-    let reach = deliver::built_in(&ports.limits, state.audience.len());
+    let concerned = [&**state.audience(), &gone[..]].concat();
+    let reach = deliver::built_in(&ports.limits, state.member_count());
     for revision in revisions {
         let everyone = revision.what.message().is_none() || state.meta.history == History::All;
         let (told, spared): (Cow<'_, [UserId]>, Vec<_>) = if everyone {
@@ -217,7 +218,7 @@ pub fn changed(
                 way.route(push(&own, Reach::Sessions));
             }
         }
-        way.spare(&spared, at.head, deliver::pace(&ports.limits, state.audience.len()));
+        way.spare(&spared, at.head, deliver::pace(&ports.limits, state.member_count()));
     }
     if reach != Reach::Sessions {
         // They were spared what else went with it.
@@ -225,10 +226,21 @@ pub fn changed(
     }
 }
 
+/// Readers of a channel who came or went: each is shown it as it looks from there, which is the last that who went hears.
+pub fn admitted(state: &State, readers: &[Member], own: &Own, stamp: &Arc<Stamp>, ports: &Ports) {
+    let way = ports.stage.way(state.meta.id, Some(stamp));
+    for reader in readers {
+        if !reader.present() {
+            way.unspare(reader.user);
+        }
+        show(state, reader.user, own.get(&reader.user).cloned().unwrap_or_default(), None, &way, ports);
+    }
+}
+
 /// Where a conversation stands that went on without anyone being told.
 pub fn heads(state: &State, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
-    let pace = deliver::pace(&ports.limits, state.audience.len());
-    ports.stage.way(state.meta.id, stamp).spare(&state.audience, head(state), pace);
+    let pace = deliver::pace(&ports.limits, state.member_count());
+    ports.stage.way(state.meta.id, stamp).spare(state.audience(), head(state), pace);
 }
 
 fn may_see(state: &State, user: UserId, revision: &Revision) -> bool {

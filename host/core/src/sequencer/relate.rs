@@ -4,8 +4,7 @@
 //! was answered finds it. While a change is under way the conversation is busy, so that memory and store never differ.
 
 use super::{
-    Answer, Ports,
-    publish,
+    Answer, Ports, publish,
     shard::{Done, Turn},
     slot::Slot,
 };
@@ -267,7 +266,11 @@ mod tests {
                 assert_eq!((to_me.state, to_them.state), expected, "{says}");
                 assert_eq!(after.changed_at, Ms(10), "later than before: {says}");
                 let since = |before, side: Side| if before == side.state { Ms(5) } else { Ms(7) };
-                assert_eq!((to_me.since, to_them.since), (since(mine, to_me), since(theirs, to_them)), "{says}");
+                assert_eq!(
+                    (to_me.since, to_them.since),
+                    (since(mine, to_me), since(theirs, to_them)),
+                    "{says}"
+                );
             }
         }
     }

@@ -4,19 +4,18 @@
 //! while the batch commits the conversation is busy, and the next one gathers.
 
 use super::{
-    Command, Draft, Mark, Ports,
+    Ask, Command, Draft, Ports,
     clients::Filter,
     conversation::{State, refers},
     gather::{Stop, gather, reused},
-    publish,
+    mark, publish,
     relate::{self, Retell},
-    shard::{Done, Raising, Turn, refuse, refuse_batch},
+    shard::{Done, Turn, refuse, refuse_batch},
     storage::{self, Known, Opened, Unopened},
 };
 use crate::changes::Stamp;
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
-    conversation::Marks,
     held::Held,
     id::{ConversationId, UserId},
     message::{Accepted, Message},
@@ -49,6 +48,10 @@ pub struct Slot {
     pub retell: Option<Retell>,
     /// What waits, in order.
     pub waiting: VecDeque<Command>,
+    /// Reactions that wait for each other, where too many would be told of each.
+    pub gathering: Vec<Box<Ask>>,
+    /// Whether they have waited long enough.
+    pub flush: bool,
 }
 
 /// Drafts of one conversation that are answered together.
@@ -83,7 +86,7 @@ impl Slot {
     pub fn is_idle(&self) -> bool {
         let stored = self.state.as_ref().is_none_or(|state| state.unstored.is_empty());
         let settled = self.unsettled.is_empty() && self.retell.is_none();
-        !self.busy && self.waiting.is_empty() && stored && settled
+        !self.busy && self.waiting.is_empty() && self.gathering.is_empty() && stored && settled
     }
 
     /// Whether it holds nothing at all: the place of a conversation that does not exist.
@@ -97,6 +100,13 @@ impl Slot {
             return;
         }
         self.tend(conversation, turn);
+        if self.flush && !self.busy && self.unsettled.is_empty() {
+            self.flush = false;
+            self.flush_reactions(turn);
+            if self.busy {
+                return;
+            }
+        }
         let mut batch =
             Batch { conversation, append: None, holds: Vec::new(), entries: Vec::new(), stamp: None };
         while let Some(command) = self.waiting.pop_front() {
@@ -130,7 +140,7 @@ impl Slot {
                         break;
                     }
                 }
-                Command::Mark(mark) => begin_mark(state, mark, turn),
+                Command::Mark(mark) => mark::begin(state, mark, turn),
                 Command::View { user, answer, .. } => drop(answer.send(state.view(user))),
                 Command::Members { user, page, answer, .. } => {
                     let page = || state.members_after(page.after).take(page.limit).cloned().collect();
@@ -149,6 +159,7 @@ impl Slot {
                 | Command::Held { .. }
                 | Command::Due { .. }
                 | Command::Relate(_)
+                | Command::Label { .. }
                     if batch.is_begun() =>
                 {
                     self.waiting.push_front(command);
@@ -158,6 +169,12 @@ impl Slot {
                     self.busy = true;
                     turn.work.push(relate::work(turn.ports.clone(), *relate));
                     break;
+                }
+                Command::Label { labels, answer, .. } => {
+                    self.label(labels, answer, turn);
+                    if self.busy {
+                        break;
+                    }
                 }
                 Command::Held { query, answer } => self.list_held(&query, answer),
                 Command::Moderate(moderation) => {
@@ -546,29 +563,6 @@ impl Slot {
             }
         }
     }
-}
-
-fn begin_mark(state: &mut State, mark: Mark, turn: &mut Turn<'_>) {
-    let head = match state.reader(mark.user) {
-        Ok((_, head)) => head,
-        Err(error) => return mark.reply.error(&error),
-    };
-    let rising = state.rising.get(&mark.user).copied();
-    // What is under way will be answered before this, or with it.
-    let before = state.marks(mark.user).raised(rising.unwrap_or_default());
-    let seq = mark.seq.min(head.last_seq);
-    let to = Marks {
-        received: before.received.max(seq),
-        read: if mark.read { before.read.max(seq) } else { before.read },
-    };
-    // A mark that rose by sending counts as told only when it is durable.
-    if to == before && rising.is_none() && !state.unstored.contains(&mark.user) {
-        return mark.reply.ok(&publish::marked(to));
-    }
-    let stamp = turn.stamp();
-    let rise = state.rise(mark.user, to, stamp.at());
-    state.rising.insert(mark.user, to);
-    turn.raising.push(Raising { mark, rise, stamp });
 }
 
 /// What the message that comes after a refused one is told.

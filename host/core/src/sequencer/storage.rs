@@ -10,7 +10,7 @@ use super::{
 use crate::changes::Stamp;
 use godwit_domain::{
     contact::Relation,
-    conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
+    conversation::{Head, History, Interval, Kind, Member, Meta, Posting, Role, direct_id},
     held::{Rejection, Settled},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::Accepted,
@@ -125,7 +125,9 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Uno
     };
     let revisions = match meta.kind {
         Kind::Direct => Vec::new(),
-        Kind::Group | Kind::Channel => members.iter().map(join).collect(),
+        Kind::Group => members.iter().map(join).collect(),
+        // Readers of channels come without.
+        Kind::Channel => members.iter().filter(|member| member.role > Role::Reader).map(join).collect(),
     };
     let change = Change { revisions, meta: Some(meta), members };
     let changed = match ports.conversations.change(conversation, None, &change, stamp.at()).await {
@@ -172,6 +174,9 @@ pub fn direct(user: &Arc<User>, peer: &Arc<User>, now: Ms) -> Opening {
         avatar: None,
         open: false,
         history: History::All,
+        posting: Posting::Members,
+        slow_mode_s: 0,
+        labels: Vec::new(),
         created_by: user.id,
         created_at: now,
     };

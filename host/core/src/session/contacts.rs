@@ -34,7 +34,7 @@ pub async fn page(
     after: Option<UserId>,
     limit: usize,
 ) -> Result<(Vec<Known>, Option<UserId>), Error> {
-    let mut contacts = host.parts.relations.contacts(user).await?;
+    let mut contacts = host.parts.relation_tables.contacts(user).await?;
     contacts.retain(|contact| {
         let is_told = match since {
             Some(since) => contact.changed_at > since,

@@ -182,7 +182,7 @@ impl Session {
             }
             Request::React(react) => self.change(Change::React(react), reply).await,
             Request::Remove(remove) => self.change(Change::Remove(remove), reply).await,
-            Request::Join(join) => self.change(Change::Join(join), reply).await,
+            Request::Join(join) if join.code.is_none() => self.change(Change::Join(join), reply).await,
             Request::Leave(leave) => self.change(Change::Leave(leave), reply).await,
             Request::SetRole(set) => self.change(Change::SetRole(set), reply).await,
             Request::Update(update) => self.change(Change::Update(update), reply).await,

@@ -271,7 +271,7 @@ async fn host(
         },
         epoch: "test".into(),
         conversations: tables.clone(),
-        relations: tables.clone(),
+        relation_tables: tables.clone(),
         held: tables.clone(),
         deferrals: tables.clone(),
         notifications: taken.clone(),

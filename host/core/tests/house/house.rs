@@ -155,7 +155,7 @@ impl House {
             },
             epoch: "test".into(),
             conversations: tables.clone(),
-            relations: tables.clone(),
+            relation_tables: tables.clone(),
             held: tables.clone(),
             deferrals: tables.clone(),
             notifications: Arc::new(Undelivered),

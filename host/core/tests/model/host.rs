@@ -106,7 +106,7 @@ impl Disk {
             },
             epoch: EPOCH.into(),
             conversations: tables.clone(),
-            relations: tables.clone(),
+            relation_tables: tables.clone(),
             held: tables.clone(),
             deferrals: tables.clone(),
             notifications: Arc::new(Undelivered),

@@ -27,6 +27,7 @@
 //! DELETE /admin/v1/components/{digest}                                              204
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
+//! PUT    /admin/v1/conversations/{id}/labels  {labels: [string]}                    200 {labels}
 //! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
 //! POST   /admin/v1/conversations/{id}/held/{sender}/{client_id}/release             200 {seq, sent_at}
 //! POST   /admin/v1/conversations/{id}/held/{sender}/{client_id}/reject  {reason?}   200 {}
@@ -39,6 +40,7 @@
 
 mod components;
 mod held;
+mod labels;
 mod operate;
 mod plugins;
 mod trace;
@@ -186,6 +188,10 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "held"] => {
             only(Method::GET, "GET")?;
             held::everywhere(gateway, &request).await
+        }
+        ["admin", "v1", "conversations", id, "labels"] => {
+            only(Method::PUT, "PUT")?;
+            labels::set(gateway, request, id).await
         }
         ["admin", "v1", "conversations", id, "held"] => {
             only(Method::GET, "GET")?;

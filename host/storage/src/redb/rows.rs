@@ -25,7 +25,7 @@ pub(super) const JOURNAL_OPEN: &str = "open";
 /// Written and removed again when a file is opened anew.
 pub(super) const TRIAL: ::redb::TableDefinition<&str, &[u8]> = ::redb::TableDefinition::new("trial");
 /// The format that this code reads and writes.
-pub(super) const FORMAT_VERSION: u32 = 3;
+pub(super) const FORMAT_VERSION: u32 = 4;
 
 /// Rows and marks share the table and never meet: the first byte of a key tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

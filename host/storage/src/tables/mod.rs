@@ -17,6 +17,7 @@ mod heads;
 mod held;
 mod hidden;
 mod layout;
+mod links;
 mod marks;
 mod messages;
 mod plugins;

@@ -5,7 +5,7 @@ use crate::common::{
     invitation, member, react, revised, revising, user,
 };
 use godwit_domain::{
-    conversation::{Head, Interval, Kind, Listed, Marks, Member, Meta, Role, Until, Settings},
+    conversation::{Head, Interval, Kind, Listed, Marks, Member, Meta, Role, Settings, Until},
     id::{ConversationId, Rev, Seq},
     revision::{Change, MetaChange, Revised, Revision, What},
     tables::{Appended, Conversations},

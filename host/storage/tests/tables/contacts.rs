@@ -33,7 +33,11 @@ async fn both_sides_have_the_relation_among_their_contacts() {
     assert_eq!(listed(&house, 1).await, contact(2, State::Requested));
     assert_eq!(listed(&house, 2).await, contact(1, State::Asked));
     let friends = relation(State::Friend, State::Friend, 2);
-    assert_eq!(house.tables.relate(user(1), user(2), &nothing, &friends).await, Ok(Written::No), "not as before");
+    assert_eq!(
+        house.tables.relate(user(1), user(2), &nothing, &friends).await,
+        Ok(Written::No),
+        "not as before"
+    );
     assert_eq!(house.tables.relation(user(1), user(2)).await, Ok(asked));
     assert_eq!(house.tables.relate(user(1), user(2), &asked, &friends).await, Ok(Written::Yes));
     let other = Relation::of(user(1), user(3), (friends.low, friends.high), NOW.plus(3));

@@ -10,16 +10,16 @@ use crate::deferrals::deferred;
 use crate::held::{held, rejection};
 use godwit_domain::{
     contact::{Relation, Side, State},
-    conversation::{Kind, Marks, Meta, Rise, Role, SettingsChange},
+    conversation::{Kind, Link, Marks, Meta, Rise, Role, SettingsChange},
     filter::{Decision, Hook, Step, Verdict},
     held::{Settled, Why},
     id::{ConversationId, Generation, LoginId, Seq},
-    message::{Attachment, Content, Message},
+    message::{Attachment, Content, Message, Reaction},
     plugin::{
         Candidate, Digest, Installation, OnFailure, OnOpen, Poisoned, Policy, Quarantine, Release, Reverted,
         Roster, Scope, Trial,
     },
-    revision::{MetaChange, What},
+    revision::{MetaChange, Reacted, What},
     tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, Plugins, Relations, Written},
     user::{Account, Login, User},
     waist::{Partition, Put, Row},
@@ -100,7 +100,14 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     let meta = What::Meta(MetaChange { title: Some(title), ..MetaChange::default() });
     let left = What::Leave { user: user(3), reason: Some("noise".into()) };
     let role = What::Role { user: user(1), role: Role::Owner };
-    let messages = [edit(1, "other"), react(1, "+", true, 1), delete(2)];
+    let reacts = What::Reacts {
+        seq: Seq(1),
+        counts: vec![Reaction { emoji: "!".into(), count: 2 }, Reaction { emoji: "+".into(), count: 0 }],
+        reacted: [(2, "!", true), (3, "!", true), (1, "+", false)]
+            .map(|(number, emoji, on)| Reacted { user: user(number), emoji: emoji.into(), on })
+            .into(),
+    };
+    let messages = [edit(1, "other"), react(1, "+", true, 1), reacts, delete(2)];
     let rest = revising([meta, left, role].into_iter().chain(messages).map(|what| (1, what)));
     changed.revisions.extend(rest.revisions);
     changed.revisions[1].client_id = Some(client(9));
@@ -111,6 +118,9 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     assert_eq!(tables.hide(user(1), id, Seq(2), NOW.plus(5)).await, Ok(1));
     tables.raise_change_bound(NOW.plus(6)).await.unwrap();
 
+    let expires_at = Some(NOW.plus(60_000));
+    let link = Link { secret: id.0, by: user(1), created_at: NOW, expires_at };
+    tables.put_link(id, &link).await.unwrap();
     let settings = SettingsChange {
         muted_until: Some(Some(NOW.plus(60_000))),
         label: Some(Some("work".into())),

@@ -41,8 +41,15 @@ const TABLE: &[Row] = &[
     ("react", |p| with(with(others(p), "emoji", "+1"), "on", true), [NF, NM, OK, OK, OK, OK, OK]),
     ("invite", |p| with(here(p), "users", json!([p.friend])), [NF, NM, FB, FB, OK, OK, FB]),
     ("remove", |p| with(here(p), "user", json!(p.other)), [NF, NM, FB, FB, OK, OK, FB]),
-    ("set_role", |p| with(with(here(p), "user", json!(p.other)), "role", "reader"), [NF, NM, FB, FB, FB, OK, FB]),
+    (
+        "set_role",
+        |p| with(with(here(p), "user", json!(p.other)), "role", "reader"),
+        [NF, NM, FB, FB, FB, OK, FB],
+    ),
     ("update", |p| with(here(p), "title", "New"), [NF, NM, FB, FB, OK, OK, FB]),
+    ("link", here, [NF, NM, FB, FB, OK, OK, FB]),
+    ("links", here, [NF, NM, FB, FB, OK, OK, FB]),
+    ("unlink", |p| with(here(p), "code", "x"), [NF, NM, FB, FB, NF, NF, FB]),
     ("join", here, [NF, FB, OK, OK, OK, OK, OK]),
     ("leave", here, [NF, OK, OK, OK, OK, OK, OK]),
     ("follow", here, [NF, NM, OK, OK, OK, OK, OK]),
@@ -57,6 +64,7 @@ const TABLE: &[Row] = &[
     ("settings", |p| with(here(p), "pinned", true), [NF, OK, OK, OK, OK, OK, OK]),
     ("create", |_| json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "x"}), [OK; 7]),
     ("conversations", |_| json!({}), [OK; 7]),
+    ("discover", |_| json!({}), [OK; 7]),
     ("users", |p| json!({"ids": [p.other]}), [OK; 7]),
     ("sync", |_| json!({"page": "none"}), ["invalid"; 7]),
     ("connect", |_| json!({"token": "x", "device": {"id": "d"}}), ["conflict"; 7]),
@@ -112,7 +120,8 @@ impl Cast {
     /// A new conversation to which everyone stands as they should.
     async fn place(&mut self) -> Result<Place> {
         let id = |index: usize, cast: &Self| cast.standing[index].0.id;
-        let members: Vec<_> = [1, 2, 3, 4, 6].map(|index| id(index, self)).into_iter().chain([self.other.0.id]).collect();
+        let members: Vec<_> =
+            [1, 2, 3, 4, 6].map(|index| id(index, self)).into_iter().chain([self.other.0.id]).collect();
         let (ex_member, reader, admin) = (id(1, self), id(2, self), id(4, self));
         let owner = &mut self.standing[5].1;
         let place = owner.group("Table", &members).await?;

@@ -3,13 +3,13 @@
 use super::list;
 use anyhow::{Result, ensure};
 use godwit_e2e::{
-    client::{Client, Outcome},
+    client::{Client, Failure},
     server::Server,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-async fn act(client: &mut Client, user: Uuid, action: &str) -> Outcome {
+async fn act(client: &mut Client, user: Uuid, action: &str) -> Result<Value, Failure> {
     Ok(client.request("contact", json!({"user": user, "action": action})).await?["contact"].clone())
 }
 

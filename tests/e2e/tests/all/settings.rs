@@ -73,7 +73,9 @@ async fn archived_conversations_are_listed_apart_and_stay_so_when_written_to() -
     let new = second.group("New", &[ada.id]).await?;
     first.request("settings", json!({"conversation": old, "archived": true})).await?;
     second.send(old, "anybody here?").await?;
-    for (asked, expected) in [(json!({}), new), (json!({"archived": false}), new), (json!({"archived": true}), old)] {
+    for (asked, expected) in
+        [(json!({}), new), (json!({"archived": false}), new), (json!({"archived": true}), old)]
+    {
         let listed = first.request("conversations", asked.clone()).await?;
         let ids: Vec<_> = list(&listed, "conversations")?.iter().map(|one| one["id"].clone()).collect();
         assert_eq!(ids, [json!(expected)], "{asked}");

@@ -54,7 +54,7 @@ impl Asker {
         let pair = Pair(self.user.clone(), other.clone());
         let side: Side = self.host.sequencer.relate(pair, action, self.session).await?;
         drop(lane);
-        let blocked = self.host.relations.between(self.user.id, user).await?.blocked;
+        let blocked = self.host.relations.circle(self.user.id).await?.between(user).blocked;
         Ok(encode::ok(id, &OneContact { contact: object::Contact::new(&other, side, blocked) }))
     }
 

@@ -1,8 +1,10 @@
 //! Requests that read, or change membership: each runs in a task of its own and answers by itself.
 
 mod contacts;
+mod discover;
 mod held;
 mod history;
+mod links;
 mod revisions;
 mod settings;
 
@@ -20,7 +22,7 @@ use crate::{
     view::{self, Place},
 };
 use godwit_domain::{
-    conversation::{History, Kind, Meta, Role, created_id},
+    conversation::{History, Kind, Meta, Posting, Role, created_id},
     filter::Wording,
     id::{ConversationId, Rev, Seq, SessionId, UserId},
     user::User,
@@ -79,6 +81,10 @@ impl Asker {
         let id = reply.id();
         let answer = match request {
             Request::Invite(invite) => return self.invite(invite, reply).await,
+            Request::Join(join) => return self.join_by_link(join, reply).await,
+            Request::Link(asked) => self.link(id, asked).await,
+            Request::Links(asked) => self.links(id, asked).await,
+            Request::Unlink(asked) => self.unlink(id, asked).await,
             Request::Sync(sync) => self.sync(id, &sync).await,
             Request::Delete(delete) => self.hide(id, delete).await,
             Request::Revisions(asked) => self.revisions(id, asked).await,
@@ -87,6 +93,7 @@ impl Asker {
             Request::Hidden(asked) => self.hidden(id, asked).await,
             Request::Direct(direct) => self.direct(id, direct).await,
             Request::Create(create) => self.create(id, create).await,
+            Request::Discover(asked) => self.discover(id, asked).await,
             Request::Members(members) => self.members(id, members).await,
             Request::Conversation(asked) => self.conversation(id, asked).await,
             Request::Conversations(asked) => self.conversations(id, asked).await,
@@ -109,7 +116,6 @@ impl Asker {
             | Request::Edit(_)
             | Request::React(_)
             | Request::Remove(_)
-            | Request::Join(_)
             | Request::Leave(_)
             | Request::SetRole(_)
             | Request::Update(_) => Err(Error::new(Code::Internal, "the session answers this by itself")),
@@ -140,9 +146,9 @@ impl Asker {
         let mut others = self.known(&create.members, "members").await?;
         self.unblocked(&others, "members").await?;
         others.retain(|user| *user != self.user.id);
-        let limits = &self.host.parts.limits;
-        if others.len() + 1 > limits.members_max {
-            let text = format!("{} members, the limit is {}", others.len() + 1, limits.members_max);
+        let max = self.host.parts.limits.members(create.kind);
+        if others.len() + 1 > max {
+            let text = format!("{} members, the limit is {max}", others.len() + 1);
             return Err(Error::invalid("members", text));
         }
         let conversation = created_id(self.user.id, create.client_id);
@@ -150,17 +156,20 @@ impl Asker {
         let now = self.host.parts.clock.now();
         let member = |user, role| newcomer(user, role, Seq::ZERO, Rev::ZERO, now);
         let mut members = vec![member(self.user.id, Role::Owner)];
-        members.extend(others.into_iter().map(|user| member(user, Role::Member)));
         let meta = Meta {
             id: conversation,
-            kind: Kind::Group,
+            kind: create.kind,
             title: Some(create.title),
             avatar: None,
             open: create.open.unwrap_or(false),
             history: create.history.unwrap_or(History::All),
+            posting: Posting::Members,
+            slow_mode_s: 0,
+            labels: Vec::new(),
             created_by: self.user.id,
             created_at: now,
         };
+        members.extend(others.into_iter().map(|user| member(user, meta.newcomer())));
         let opening = Opening { meta, members, users: Vec::new() };
         self.open(id, opening).await
     }
@@ -264,8 +273,7 @@ impl Asker {
     }
 
     async fn sync(&self, id: u64, asked: &Sync) -> Result<Vec<u8>, Error> {
-        let Changed { shown, contacts, next } =
-            resume::go_on(&self.host, self.user.id, &asked.page).await?;
+        let Changed { shown, contacts, next } = resume::go_on(&self.host, self.user.id, &asked.page).await?;
         let answer = Synced {
             conversations: self.objects(&shown),
             contacts: contacts.iter().map(object::Contact::from).collect(),
@@ -282,8 +290,7 @@ impl Asker {
         let limit = request::limit(asked.limit)?;
         let after = asked.page.map(|page| page.parse::<Place>()).transpose()?;
         let archived = asked.archived.unwrap_or(false);
-        let (shown, next) =
-            listing::newest(&self.host, self.user.id, after, limit, Some(archived)).await?;
+        let (shown, next) = listing::newest(&self.host, self.user.id, after, limit, Some(archived)).await?;
         let next = next.map(|place| place.to_string());
         Ok(encode::ok(id, &ManyConversations { conversations: self.objects(&shown), next }))
     }
@@ -310,13 +317,15 @@ impl Asker {
 
 fn check_create(create: &Create) -> Result<(), Error> {
     let unserved = [
-        ("kind", create.kind == Kind::Channel),
         ("encrypted", create.encrypted == Some(true)),
         ("ttl_s", create.ttl_s.is_some()),
         ("expires_in_s", create.expires_in_s.is_some()),
     ];
     if create.kind == Kind::Direct {
-        return Err(Error::invalid("kind", "`kind` must be `group`; `direct` makes direct conversations"));
+        return Err(Error::invalid(
+            "kind",
+            "`kind` must be `group` or `channel`; `direct` makes direct conversations",
+        ));
     }
     if let Some((field, _)) = unserved.into_iter().find(|(_, asked)| *asked) {
         return Err(Error::invalid(field, format!("this `{field}` is not served by this host yet")));
