@@ -370,7 +370,8 @@ impl Ear<'_> {
             Change::React { .. } => EventKind::Reaction,
             Change::Join { .. } => EventKind::Joined,
             Change::Leave { .. } => EventKind::Left,
-            Change::Role { .. } | Change::Meta(_) => return Ok(None),
+            // Of reactions that were gathered the stream does not say whose they are.
+            Change::Role { .. } | Change::Meta(_) | Change::Reacts { .. } => return Ok(None),
         };
         let own = by == self.lane.user.id && about.is_some();
         if own || !self.wants(kind) || about.is_some_and(|seq| !range.may_read(seq)) {
@@ -388,7 +389,7 @@ impl Ear<'_> {
             Change::React { seq, emoji, on, .. } => What::Reaction { seq, emoji, on, by },
             Change::Join { user, .. } => What::Joined { user, by },
             Change::Leave { user, .. } => What::Left { user, by },
-            Change::Role { .. } | Change::Meta(_) => return Ok(None),
+            Change::Role { .. } | Change::Meta(_) | Change::Reacts { .. } => return Ok(None),
         };
         let Some(crew) = self.lane.crew() else { return Ok(None) };
         let hops = about.map_or(0, |seq| crew.cause(by, place.id, seq));

@@ -524,7 +524,7 @@ fn ask(state: &State, held: Held, by: Option<Answer<object::Sent>>, turn: &Turn<
         id: conversation,
         kind: state.meta.kind,
         title: state.meta.title.clone(),
-        member_count: state.audience.len() as u32,
+        member_count: state.member_count() as u32,
         encrypted: false,
         labels: Vec::new(),
     };

@@ -187,10 +187,10 @@ impl Asker {
     async fn silent(&self, conversation: ConversationId) -> Result<Vec<UserId>, Error> {
         let audience = self.host.sequencer.audience(conversation, self.user.id).await?;
         let users = self.host.known.get(&audience).await?;
-        let blocks = self.host.parts.relations.blocks(self.user.id).await?;
+        let circle = self.host.relations.circle(self.user.id).await?;
         let is_silent = |user: &UserId| {
             let shows = users.get(user).is_none_or(|user| user.privacy.receipts);
-            *user != self.user.id && (!shows || blocks.binary_search(user).is_ok())
+            *user != self.user.id && (!shows || circle.blocks(*user))
         };
         Ok(audience.iter().copied().filter(is_silent).collect())
     }
