@@ -342,7 +342,7 @@ fn place(meta: &Meta, member_count: u32) -> Place {
         title: meta.title.clone(),
         member_count,
         encrypted: false,
-        labels: Vec::new(),
+        labels: meta.labels.clone(),
     }
 }
 

@@ -526,7 +526,7 @@ fn ask(state: &State, held: Held, by: Option<Answer<object::Sent>>, turn: &Turn<
         title: state.meta.title.clone(),
         member_count: state.member_count() as u32,
         encrypted: false,
-        labels: Vec::new(),
+        labels: state.meta.labels.clone(),
     };
     let member = state.known(sender);
     let (sender_role, member_since) =

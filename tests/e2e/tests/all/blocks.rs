@@ -69,6 +69,8 @@ const TABLE: &[Row] = &[
     ("send", |s, _| text("conversation", s.common), "ok"),
     ("read", |s, _| json!({"conversation": s.common, "seq": 1}), "ok"),
     ("users", |s, me| json!({"ids": [other(s, me)]}), "ok"),
+    ("presence", |s, me| json!({"users": [other(s, me)]}), "ok"),
+    ("watch", |s, me| json!({"users": [other(s, me)]}), "ok"),
 ];
 
 async fn stage(server: &Server) -> Result<(Scene, [Client; 2])> {
