@@ -1,5 +1,7 @@
 // A host of the client protocol in memory: enough of it to try a client against, faults on demand included.
 // It keeps nothing, moderates by a function, and trusts everyone. It is no model of how the real host works inside.
+//
+// This file is long because it answers every request that the client has a method for.
 
 import { createHash, randomUUID } from "node:crypto";
 import { createServer } from "node:http";

@@ -7,10 +7,12 @@ use super::{
     hears_all,
     lane::Lane,
     patience::{How, failed},
-    place,
     range::Range,
 };
-use crate::{host::Host, sequencer::Stand};
+use crate::{
+    host::Host,
+    sequencer::{Stand, place},
+};
 use godwit_domain::{
     actor::{Actor, Call, Event, EventKind, Hook, Outcome, What},
     conversation::Member,

@@ -7,7 +7,6 @@ use crate::facts::Discretion;
 use godwit_domain::{
     contact::Relation,
     conversation::{Head, Kind, Marks, Member, Meta, Rise, Role, Settings},
-    filter::Place,
     id::{ClientId, Seq, UserId},
     message::{Content, Message},
     revision::{Change, Revision},
@@ -383,15 +382,7 @@ impl State {
         let is_channel = self.meta.kind == Kind::Channel;
         let members = self.members_after(None).filter(|member| !is_channel || member.role > Role::Reader);
         let members = members.map(|member| (member.user, (member.role, member.joined_at)));
-        let place = Place {
-            id: self.meta.id,
-            kind: self.meta.kind,
-            title: self.meta.title.clone(),
-            member_count: self.present as u32,
-            encrypted: false,
-            labels: self.meta.labels.clone(),
-        };
-        Card { place, members: members.collect() }
+        Card { place: super::place(&self.meta, self.present as u32), members: members.collect() }
     }
 
     /// Everyone who is in, after `after` in order of ids.

@@ -23,7 +23,7 @@ mod storage;
 mod publish;
 mod card;
 
-pub use card::{Card, Cards};
+pub use card::{Card, Cards, place};
 pub use clients::AGE_MS_MAX as CLIENT_ID_AGE_MS_MAX;
 pub use conversation::{Receipts, Stand, Standing, View};
 pub use decide::Wish;
@@ -72,9 +72,8 @@ const COMMANDS_MAX: usize = 4096;
 
 /// The shard of a conversation.
 pub fn shard_of(conversation: ConversationId) -> u32 {
-    let bytes = conversation.as_bytes();
     // The last bytes of an id of version 5 are those of a hash.
-    u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) % SHARDS
+    conversation.0.as_u128() as u32 % SHARDS
 }
 
 /// What the sequencer needs.

@@ -104,14 +104,14 @@ const CASES: &[(&str, Case)] = &[
     ),
     ("limits.in_flight_max", Here(|| in_flight().boxed_local())),
     ("limits.logins_per_minute", Here(|| logins().boxed_local())),
-    ("limits.lookups_per_minute", Here(|| lookups().boxed_local())),
+    ("limits.lookups_per_minute", Here(|| people::lookups().boxed_local())),
     ("limits.members_max", Here(|| people::members().boxed_local())),
-    ("limits.profiles_per_minute", Here(|| profiles().boxed_local())),
+    ("limits.profiles_per_minute", Here(|| people::profiles().boxed_local())),
     ("limits.receipts_above", Here(|| receipts().boxed_local())),
     ("limits.requests_per_s", Here(|| requests().boxed_local())),
     ("limits.sends_burst", Here(|| sends().boxed_local())),
     ("limits.sends_per_s", Here(|| sends().boxed_local())),
-    ("limits.typings_per_s", Here(|| typings().boxed_local())),
+    ("limits.typings_per_s", Here(|| people::typings().boxed_local())),
     ("limits.users_per_request_max", Here(|| people::users_per_request().boxed_local())),
     ("plugins.actors.call_cpu_ms", There(ACTOR_LIMITS, COSTLY)),
     (
@@ -443,47 +443,6 @@ async fn logins() -> Result<String> {
     let (status, error) = server.post("/v1/auth/login", None, &body).await?;
     assert_eq!(status, 429, "{error}");
     error_code(&error)
-}
-
-async fn lookups() -> Result<String> {
-    const MAX: usize = 3;
-    let server = with("limits.lookups_per_minute", 3).await?;
-    let (ada, mut client) = server.join("ada").await?;
-    let (_, mut other) = server.join("ben").await?;
-    for _ in 0..MAX {
-        client.request("users", json!({"query": "ben"})).await?;
-    }
-    // Another connection is no way round it; whom one knows by id may be asked for, and others may ask.
-    let refusal = server.session(&ada).await?.refused("users", json!({"query": "ben"})).await?;
-    ensure!(refusal.retry_after_ms.is_some_and(|ms| (1..=60_000).contains(&ms)), "{refusal:?}");
-    client.request("users", json!({"ids": [ada.id]})).await?;
-    other.request("users", json!({"query": "ada"})).await?;
-    Ok(code(&refusal.code))
-}
-
-async fn profiles() -> Result<String> {
-    const MAX: usize = 3;
-    let server = with("limits.profiles_per_minute", 3).await?;
-    let (_, mut client) = server.join("ada").await?;
-    let change = |n: usize| json!({"display_name": format!("Ada {n}")});
-    for n in 0..MAX {
-        client.request("profile", change(n)).await?;
-    }
-    Ok(code(&client.refused("profile", change(MAX)).await?.code))
-}
-
-async fn typings() -> Result<String> {
-    const MAX: usize = 2;
-    let server = with("limits.typings_per_s", 2).await?;
-    let (_, mut ada) = server.join("ada").await?;
-    let (ben, mut hears) = server.join("ben").await?;
-    let place = ada.direct(ben.id).await?;
-    let typing = || ("typing", json!({"conversation": place}));
-    ada.post_all((0..=MAX).map(|_| typing())).await?;
-    ada.send(place, "written").await?;
-    hears.push("message").await?;
-    assert_eq!(hears.kept("typing").len(), MAX);
-    Ok("not told".to_owned())
 }
 
 /// People who only have to exist.

@@ -7,6 +7,7 @@ use crate::{
 };
 use futures_util::future::try_join_all;
 use godwit_domain::{
+    conversation::Kind,
     id::{ConversationId, Rev, Seq, UserId},
     message::Message,
     revision::{Revision, What},
@@ -163,7 +164,11 @@ impl Asker {
         let conversation = asked.conversation;
         let view = self.host.sequencer.view(conversation, self.user.id).await?.readable()?;
         let seq = asked.seq.unwrap_or(view.head.last_seq);
-        let mut left_out = self.silent(conversation).await?;
+        let mut left_out = match view.meta.kind {
+            // Of a channel it is told how many, never who.
+            Kind::Channel => Vec::new(),
+            Kind::Direct | Kind::Group => self.silent(conversation).await?,
+        };
         if seq != Seq::ZERO {
             if !view.visible.message(seq) {
                 return Err(no_message(seq));

@@ -1,4 +1,5 @@
-//! The limits on how many people there are: contacts, requests to become one, members, names in a request.
+//! The limits on how many people there are, and what they do beside sending: contacts, requests to become one, members,
+//! names in a request and in a minute, changes of profiles, typing.
 
 use super::{code, some, with};
 use anyhow::{Result, ensure};
@@ -90,4 +91,45 @@ pub async fn users_per_request() -> Result<String> {
     }
     ensure!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
     Ok(code(&codes[0]))
+}
+
+pub async fn lookups() -> Result<String> {
+    const MAX: usize = 3;
+    let server = with("limits.lookups_per_minute", 3).await?;
+    let (ada, mut client) = server.join("ada").await?;
+    let (_, mut other) = server.join("ben").await?;
+    for _ in 0..MAX {
+        client.request("users", json!({"query": "ben"})).await?;
+    }
+    // Another connection is no way round it; whom one knows by id may be asked for, and others may ask.
+    let refusal = server.session(&ada).await?.refused("users", json!({"query": "ben"})).await?;
+    ensure!(refusal.retry_after_ms.is_some_and(|ms| (1..=60_000).contains(&ms)), "{refusal:?}");
+    client.request("users", json!({"ids": [ada.id]})).await?;
+    other.request("users", json!({"query": "ada"})).await?;
+    Ok(code(&refusal.code))
+}
+
+pub async fn profiles() -> Result<String> {
+    const MAX: usize = 3;
+    let server = with("limits.profiles_per_minute", 3).await?;
+    let (_, mut client) = server.join("ada").await?;
+    let change = |n: usize| json!({"display_name": format!("Ada {n}")});
+    for n in 0..MAX {
+        client.request("profile", change(n)).await?;
+    }
+    Ok(code(&client.refused("profile", change(MAX)).await?.code))
+}
+
+pub async fn typings() -> Result<String> {
+    const MAX: usize = 2;
+    let server = with("limits.typings_per_s", 2).await?;
+    let (_, mut ada) = server.join("ada").await?;
+    let (ben, mut hears) = server.join("ben").await?;
+    let place = ada.direct(ben.id).await?;
+    let typing = || ("typing", json!({"conversation": place}));
+    ada.post_all((0..=MAX).map(|_| typing())).await?;
+    ada.send(place, "written").await?;
+    hears.push("message").await?;
+    assert_eq!(hears.kept("typing").len(), MAX);
+    Ok("not told".to_owned())
 }
