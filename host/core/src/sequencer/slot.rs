@@ -49,6 +49,7 @@ pub struct Slot {
     /// What waits, in order.
     pub waiting: VecDeque<Command>,
     /// Reactions that wait for each other, where too many would be told of each.
+    #[allow(clippy::vec_box, reason = "they come boxed, and go on so")]
     pub gathering: Vec<Box<Ask>>,
     /// Whether they have waited long enough.
     pub flush: bool,
