@@ -22,7 +22,7 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
-use wasmtime::{Store, Trap, component::InstancePre};
+use wasmtime::{FrameSymbol, Store, Trap, WasmBacktrace, component::InstancePre};
 use wasmtime_wasi::ResourceTable;
 
 /// Everything that an instance of one plugin, version and configuration is made from.
@@ -125,6 +125,12 @@ impl Instance {
         self.usable
     }
 
+    /// Bytes of memory that it has, and may have.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let memory = &self.store.data().memory;
+        (memory.bytes, memory.bytes_max)
+    }
+
     /// Whether it has served its time.
     pub(crate) fn worn(&self) -> bool {
         self.calls_left == 0
@@ -217,18 +223,37 @@ pub(crate) async fn cut<T>(
             Err(_) => return Err(Failure::deadline(format!("more than {} ms passed", wall.as_millis()))),
         },
     };
-    result.map_err(|error| match error.downcast_ref::<Trap>() {
-        // The instances of other plugins are all there may be: nothing that this one did.
-        None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-            Failure::not_asked(Decision::Busy, format!("{error:#}"))
-        }
-        Some(Trap::Interrupt) => Failure::deadline(format!("more than {} used", cpu())),
-        trap => {
-            let why = trap.map_or_else(|| format!("{error:#}"), |trap| format!("{trap}"));
-            Failure { how: Decision::Trap, kind: kind(trap, &why), why }
+    result.map_err(|error| {
+        let place = place(&error).map(|place| format!(", {place}")).unwrap_or_default();
+        match error.downcast_ref::<Trap>() {
+            // The instances of other plugins are all there may be: nothing that this one did.
+            None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                Failure::not_asked(Decision::Busy, format!("{error:#}"))
+            }
+            Some(Trap::Interrupt) => Failure::deadline(format!("more than {} used{place}", cpu())),
+            trap => {
+                let why = trap.map_or_else(|| format!("{}", error.root_cause()), |trap| format!("{trap}"));
+                Failure { how: Decision::Trap, kind: kind(trap, &why), why: why + &place }
+            }
         }
     })
 }
+
+/// Where in the guest it was, as far as the component says so: its author's own source rather than what that calls.
+fn place(error: &wasmtime::Error) -> Option<String> {
+    let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
+    let lines = || frames.iter().flat_map(|frame| frame.symbols());
+    let line = |symbol: &FrameSymbol| Some((symbol.file()?.to_owned(), symbol.line()?));
+    let own = lines().filter_map(line).find(|(file, _)| !FOREIGN.iter().any(|part| file.contains(part)));
+    if let Some((file, line)) = own.or_else(|| lines().find_map(line)) {
+        return Some(format!("at {file}:{line}"));
+    }
+    let name = frames.iter().find_map(|frame| frame.func_name())?;
+    Some(format!("in `{}`", &name[..name.floor_char_boundary(100)]))
+}
+
+/// What sources of libraries have in their paths.
+const FOREIGN: [&str; 3] = ["/rustc/", "/.cargo/", "/godwit/sdk/"];
 
 /// Which kind of trap it was, for metrics.
 fn kind(trap: Option<&Trap>, why: &str) -> &'static str {

@@ -30,6 +30,7 @@ mod manage;
 mod manifest;
 mod metrics;
 mod options;
+pub mod package;
 mod poison;
 mod pool;
 mod rehearsal;
@@ -40,6 +41,7 @@ mod shadow;
 mod stage;
 mod state;
 mod wasi;
+pub mod workbench;
 
 pub use compile::{Program, child::main as compile_child};
 pub use metrics::Metrics;

@@ -5,7 +5,7 @@
 
 mod test;
 
-pub(crate) use test::{Asked, Expect, Test};
+pub(crate) use test::{Asked, Expect, Test, When, Who};
 
 use crate::{
     actor::{self, grants::Grants, manifest::Tests},
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The version of the interface that this host speaks.
-const INTERFACE: &str = "0.1";
+pub(crate) const INTERFACE: &str = "0.1";
 /// Hooks of filters.
 const HOOKS: [Hook; 4] = [Hook::Normalise, Hook::Moderation, Hook::FanOut, Hook::Delivery];
 /// Tests that one manifest may carry.
@@ -94,6 +94,28 @@ pub(crate) struct Checked {
     pub(crate) memory_mib: u32,
     /// What the operator should know.
     pub(crate) warnings: Vec<String>,
+}
+
+/// The id that a manifest gives.
+pub(crate) fn id(text: &str) -> Result<String, Vec<String>> {
+    #[derive(Deserialize)]
+    struct Identity {
+        id: String,
+    }
+    toml::from_str(text).map(|Identity { id }| id).map_err(|error| vec![format!("manifest: {error}")])
+}
+
+/// The tests of a manifest.
+pub(crate) fn tests(text: &str) -> Result<Tests, Vec<String>> {
+    let manifest = toml::from_str::<Manifest>(text).map_err(|error| vec![format!("manifest: {error}")])?;
+    Ok(manifest.tests)
+}
+
+/// All capabilities that a manifest asks for, as grants: what a workbench gives. None of one that cannot be read.
+pub(crate) fn all_asked(text: &str) -> Vec<String> {
+    toml::from_str::<Manifest>(text)
+        .map(|manifest| grants::asks(&manifest.capabilities, &mut Vec::new()))
+        .unwrap_or_default()
 }
 
 /// Reads a manifest and checks all that can be checked without the component.

@@ -58,7 +58,7 @@ pub(crate) struct Looked {
 pub(crate) struct Ready {
     pub(crate) checked: Checked,
     pub(crate) warnings: Vec<String>,
-    id: Arc<str>,
+    pub(crate) id: Arc<str>,
     config: String,
     pre: InstancePre<State>,
     lifecycle: bool,
@@ -83,30 +83,7 @@ impl Stage {
 
     /// Checks all that can be checked from outside.
     pub(crate) fn check(&self, candidate: &Candidate<'_>) -> Result<Looked, Error> {
-        let options = &self.options;
-        let Candidate { id, manifest, component, config, grants, .. } = *candidate;
-        let checked = manifest::check(manifest, id, grants, options);
-        let outside = component::inspect(component, options);
-        let (mut checked, outside) = match (checked, outside) {
-            (Ok(checked), Ok(outside)) => (checked, outside),
-            (checked, outside) => {
-                let problems = checked.err().into_iter().chain(outside.err()).flatten();
-                return Err(Error::Refused(problems.collect()));
-            }
-        };
-        let mut problems =
-            compare_hooks(&component::names(&checked.hooks, &checked.actor.hooks), &outside.hook_names());
-        problems.extend(actor::grants::unasked(&outside.services, &checked.asks));
-        problems
-            .extend(manifest::check_config(&checked.manifest, config, options).err().into_iter().flatten());
-        if !problems.is_empty() {
-            return Err(Error::Refused(problems));
-        }
-        let mut warnings = std::mem::take(&mut checked.warnings);
-        warnings.extend(
-            outside.unknown.iter().map(|name| format!("export `{name}` is not known and is ignored")),
-        );
-        Ok(Looked { checked, outside, warnings })
+        check(candidate, &self.options, true)
     }
 
     /// Checks, compiles and links.
@@ -199,7 +176,11 @@ impl Stage {
         if problems.is_empty() {
             return Ok(served);
         }
-        let lines = private.lines(0);
+        // What a plugin says of its own failure is told before what else it wrote.
+        let mut lines = private.lines(0);
+        if lines.iter().any(|line| line.level == "error") {
+            lines.retain(|line| line.level == "error");
+        }
         let last = lines.iter().skip(lines.len().saturating_sub(5));
         problems.extend(last.map(|line| format!("it logged: {}", line.text)));
         Err(Error::Refused(problems))
@@ -222,6 +203,42 @@ impl Ready {
             options: self.options.clone(),
             ticker: self.ticker.clone(),
         })
+    }
+}
+
+/// Checks all that can be checked from outside; the configuration too, where there is one.
+pub(crate) fn check(candidate: &Candidate<'_>, options: &Options, configured: bool) -> Result<Looked, Error> {
+    let Candidate { id, manifest, component, config, grants, .. } = *candidate;
+    let checked = manifest::check(manifest, id, grants, options);
+    let outside = component::inspect(component, options);
+    let (mut checked, outside) = match (checked, outside) {
+        (Ok(checked), Ok(outside)) => (checked, outside),
+        (checked, outside) => {
+            let problems = checked.err().into_iter().chain(outside.err()).flatten();
+            return Err(Error::Refused(problems.collect()));
+        }
+    };
+    let mut problems =
+        compare_hooks(&component::names(&checked.hooks, &checked.actor.hooks), &outside.hook_names());
+    problems.extend(actor::grants::unasked(&outside.services, &checked.asks));
+    if configured {
+        problems
+            .extend(manifest::check_config(&checked.manifest, config, options).err().into_iter().flatten());
+    }
+    if !problems.is_empty() {
+        return Err(Error::Refused(problems));
+    }
+    let mut warnings = std::mem::take(&mut checked.warnings);
+    warnings
+        .extend(outside.unknown.iter().map(|name| format!("export `{name}` is not known and is ignored")));
+    Ok(Looked { checked, outside, warnings })
+}
+
+/// What is wrong, as a list.
+pub(crate) fn problems(error: &Error) -> Vec<String> {
+    match error {
+        Error::Refused(problems) => problems.clone(),
+        other => vec![other.to_string()],
     }
 }
 

@@ -142,6 +142,12 @@ impl Instance {
         self.calls_left == 0
     }
 
+    /// Bytes of memory that it has, and may have.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let memory = &self.store.data().memory;
+        (memory.bytes, memory.bytes_max)
+    }
+
     fn begin(&mut self, running: Option<Running>) {
         // Stays so if this call fails, or if its future is dropped.
         self.usable = false;

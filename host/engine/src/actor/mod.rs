@@ -7,17 +7,17 @@
 //! Start with [`Seated`], which is the domain's port; a call goes on through `pool` and `instance` to the guest, and
 //! from there by `services` into `running`, where its effects gather. `stage` makes them ready.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod bindings;
 pub(crate) mod copy;
 pub(crate) mod grants;
 pub(crate) mod http;
-mod instance;
+pub(crate) mod instance;
 pub(crate) mod manifest;
 pub(crate) mod metrics;
 pub(crate) mod options;
 mod pool;
-mod rehearsal;
+pub(crate) mod rehearsal;
 pub(crate) mod running;
 pub(crate) mod services;
 pub(crate) mod stage;

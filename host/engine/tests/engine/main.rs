@@ -8,6 +8,7 @@ mod actor_limits;
 mod actors;
 mod bad;
 mod bed;
+mod benching;
 mod compiling;
 mod delivering;
 mod failing;

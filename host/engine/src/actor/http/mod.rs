@@ -122,8 +122,14 @@ impl Resolve for System {
     }
 }
 
+/// Answers in place of servers, after all checks but those of addresses: for tests of plugins.
+pub(crate) trait Play: Send + Sync {
+    fn answer(&self, method: &str, url: &str, body: &[u8]) -> Result<Answer, Error>;
+}
+
 /// Makes requests for all plugins.
 pub(crate) struct Client {
+    played: Option<Arc<dyn Play>>,
     options: Options,
     tls: TlsConnector,
     resolver: Arc<dyn Resolve>,
@@ -143,6 +149,11 @@ struct Ready {
 impl Client {
     pub(crate) fn new(options: &Options) -> io::Result<Self> {
         Self::with(options, Arc::new(System), address::public)
+    }
+
+    /// One that connects to nobody.
+    pub(crate) fn played(options: &Options, play: Arc<dyn Play>) -> io::Result<Self> {
+        Ok(Self { played: Some(play), ..Self::new(options)? })
     }
 
     fn with(options: &Options, resolver: Arc<dyn Resolve>, open: fn(IpAddr) -> bool) -> io::Result<Self> {
@@ -169,6 +180,7 @@ impl Client {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
+            played: None,
             options: options.clone(),
             tls: TlsConnector::from(Arc::new(config)),
             resolver,
@@ -202,8 +214,13 @@ impl Client {
             if !granted.contains(&origin) {
                 return Err(Error::Denied(format!("`{origin}` is not granted under the capability `http`")));
             }
-            let addresses = self.addresses(&origin).await?;
-            let answer = exchange::exchange(&self.options, &self.tls, &origin, &addresses, &ready).await?;
+            let answer = match &self.played {
+                Some(play) => play.answer(ready.method.as_str(), ready.url.as_str(), &ready.body)?,
+                None => {
+                    let addresses = self.addresses(&origin).await?;
+                    exchange::exchange(&self.options, &self.tls, &origin, &addresses, &ready).await?
+                }
+            };
             let Some(next) = onward(&answer, &ready.url) else { return Ok(answer) };
             redirects += 1;
             if redirects > self.options.redirects_max {
