@@ -6,6 +6,7 @@
 mod accounts;
 mod actors;
 mod authorisation;
+mod authors;
 mod bad_input;
 mod conversations;
 mod delivering;
