@@ -19,6 +19,7 @@ pub mod view;
 pub mod person;
 pub mod review;
 pub mod accounts;
+mod faults;
 pub mod limits;
 pub mod metrics;
 

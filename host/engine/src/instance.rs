@@ -6,6 +6,7 @@
 use crate::{
     answer::Answer,
     bindings::{Told, lifecycle},
+    faults::{self, Fault},
     hooks::{Guests, Question, typed},
     metrics::Meter,
     options::{Options, kib, mib},
@@ -91,7 +92,7 @@ impl Instance {
             let instance = blueprint.pre.instantiate_async(&mut store).await?;
             let pre = &blueprint.pre;
             let guests = Guests::load(&blueprint.hooks, pre, &mut store, &instance)?;
-            let refusal = match blueprint.lifecycle {
+            let refusal = match blueprint.lifecycle && !faults::on(Fault::InitSkipped) {
                 true => {
                     let lifecycle = lifecycle::GuestIndices::new(pre)
                         .and_then(|guest| guest.load(&mut store, &instance))
@@ -141,7 +142,7 @@ impl Instance {
         let options = &blueprint.options;
         let granted_ms = options.call_cpu_ms.min(*cpu_ms);
         // Stays so if this call fails, or if its future is dropped.
-        self.usable = false;
+        self.usable = faults::on(Fault::StoreUsedAgain);
         self.calls_left = self.calls_left.saturating_sub(1);
         store.data_mut().budget = Budget { used_ms: 0, granted_ms };
         store.set_epoch_deadline(1);
@@ -176,7 +177,9 @@ impl Drop for Instance {
 fn store(blueprint: &Blueprint) -> Store<State> {
     let options = &blueprint.options;
     let mut table = ResourceTable::new();
-    table.set_max_capacity(options.handles_max as usize);
+    if !faults::on(Fault::HandlesUnbounded) {
+        table.set_max_capacity(options.handles_max as usize);
+    }
     let state = State {
         private: blueprint.private.clone(),
         version: blueprint.version.clone(),
@@ -192,8 +195,12 @@ fn store(blueprint: &Blueprint) -> Store<State> {
     };
     let mut store = Store::new(blueprint.pre.engine(), state);
     store.limiter(|state| &mut state.memory);
-    store.set_hostcall_fuel(kib(options.result_kib_max));
-    store.set_max_component_handles(options.handles_max as usize);
+    if !faults::on(Fault::ResultUnbounded) {
+        store.set_hostcall_fuel(kib(options.result_kib_max));
+    }
+    if !faults::on(Fault::HandlesUnbounded) {
+        store.set_max_component_handles(options.handles_max as usize);
+    }
     // A new store's deadline has passed already.
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut store| Ok(store.data_mut().budget.tick()));
@@ -212,6 +219,7 @@ pub(crate) async fn cut<T>(
     let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
     let result = match first {
         Poll::Ready(result) => result,
+        Poll::Pending if faults::on(Fault::WallUnbounded) => call.await,
         Poll::Pending => match Box::pin(tokio::time::timeout(wall, call)).await {
             Ok(result) => result,
             Err(_) => return Err(Failure::deadline(format!("more than {} ms passed", wall.as_millis()))),

@@ -22,6 +22,7 @@ mod breaker;
 mod chain;
 pub mod compile;
 mod component;
+mod faults;
 mod grants;
 mod health;
 mod hooks;

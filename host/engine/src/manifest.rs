@@ -9,6 +9,7 @@ pub(crate) use test::{Asked, Expect, Test};
 
 use crate::{
     actor::{self, grants::Grants, manifest::Tests},
+    faults::{self, Fault},
     grants,
     options::{Options, kib},
 };
@@ -137,7 +138,7 @@ pub(crate) fn check(
 
     let asked = manifest.limits.memory_mib.unwrap_or(options.memory_mib).max(1);
     let memory_mib = asked.min(options.memory_mib_max);
-    if memory_mib < asked && !hooks.is_empty() {
+    if memory_mib < asked && !hooks.is_empty() && !faults::on(Fault::ClampUntold) {
         warnings.push(format!(
             "limits.memory_mib = {asked} was clamped to {memory_mib}, the most this host allows"
         ));
@@ -265,7 +266,7 @@ pub(crate) fn check_config(manifest: &Manifest, config: &str, options: &Options)
             path => format!("configuration at `{path}`: {error}"),
         })
         .collect();
-    match problems.is_empty() {
+    match problems.is_empty() || faults::on(Fault::ConfigUnchecked) {
         true => Ok(()),
         false => Err(problems),
     }

@@ -10,7 +10,11 @@ use super::{
     place,
     range::Range,
 };
-use crate::{host::Host, sequencer::Stand};
+use crate::{
+    faults::{self, Fault},
+    host::Host,
+    sequencer::Stand,
+};
 use godwit_domain::{
     actor::{Actor, Call, Event, EventKind, Hook, Outcome, What},
     conversation::Member,
@@ -214,6 +218,9 @@ impl Ear<'_> {
 
     /// Where a plugin begins that was never told anything there: after what was there before it came.
     async fn beginning(&self, conversation: ConversationId, stand: &Stand) -> Result<Position, Error> {
+        if faults::on(Fault::HeardFromTheBeginning) {
+            return Ok(Position { seq: Seq(0), rev: Rev(0), failing: None });
+        }
         let tables = &self.host.parts.conversations;
         let (last_seq, last_rev) = (stand.head.last_seq, stand.head.last_rev);
         let first = tables.first_sent_since(conversation, last_seq, self.lane.since).await?;
@@ -471,7 +478,7 @@ impl Ear<'_> {
             tracing::warn!(%plugin, %event, "an event is more than {HOPS_MAX} causes away from any person");
             return if by_place { Ok(Heard::Quiet) } else { over(Settlement::of(end)).await };
         }
-        if now.since(event.at) > AGE_MS_MAX {
+        if now.since(event.at) > AGE_MS_MAX && !faults::on(Fault::EventsNeverOld) {
             metrics.count(|metrics| &metrics.skipped, &lane.id);
             return if by_place { Ok(Heard::Quiet) } else { over(Settlement::of(end)).await };
         }

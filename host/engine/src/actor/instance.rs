@@ -9,6 +9,7 @@ use super::{
     running::{Means, Running},
 };
 use crate::{
+    faults::{self, Fault},
     hooks::typed,
     instance::{Failure, cut},
     options::{Options, kib, mib},
@@ -144,7 +145,7 @@ impl Instance {
 
     fn begin(&mut self, running: Option<Running>) {
         // Stays so if this call fails, or if its future is dropped.
-        self.usable = false;
+        self.usable = faults::on(Fault::StoreUsedAgain);
         self.calls_left = self.calls_left.saturating_sub(1);
         let granted_ms = self.blueprint.options.actors.call_cpu_ms;
         let state = self.store.data_mut();

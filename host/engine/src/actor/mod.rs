@@ -24,6 +24,7 @@ pub(crate) mod stage;
 mod zones;
 
 use crate::{
+    faults::{self, Fault},
     instance::Failure,
     options::{Options, mib},
     services::Private,
@@ -78,6 +79,9 @@ impl Seated {
             instance.ask(ask, Running::new(means.clone(), call, desk)).await
         };
         let (name, outcome) = match asked.await {
+            Ok((Answer::Refused { .. }, effects)) if faults::on(Fault::ErrCounts) => {
+                ("done", Outcome::Done(Answer::Heard, effects))
+            }
             Ok((Answer::Refused { retry, text }, _)) => ("refused", Outcome::Refused { retry, text }),
             Ok((answer, effects)) => ("done", Outcome::Done(answer, effects)),
             Err(Failure { how, why, .. }) => {
@@ -163,6 +167,9 @@ impl Actor for Seated {
     }
 
     fn committed(&self, writes: &[KvWrite]) {
+        if faults::on(Fault::StateStale) {
+            return;
+        }
         let limit = self.options.actors.state_mib_max;
         if !self.private.kv.apply(writes, self.private.now(), mib(limit)) {
             let text = format!("host: `kv` has more than {limit} MiB; what is beyond is not seen by `state`");

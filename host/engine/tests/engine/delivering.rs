@@ -42,7 +42,7 @@ fn users(ids: &[u128]) -> Vec<UserId> {
 }
 
 /// A conversation of the users 1 to 3, of whom the first is an admin.
-fn facts() -> Facts {
+pub fn facts() -> Facts {
     Facts {
         follow_above: 100,
         member_count: 3,
@@ -55,7 +55,7 @@ fn facts() -> Facts {
 }
 
 /// So many recipients, called `r0`, `r1` and so on; every third is mentioned.
-fn recipients(count: usize) -> Vec<Recipient> {
+pub fn recipients(count: usize) -> Vec<Recipient> {
     let recipient = |n: usize| Recipient {
         user: Arc::new(user(n as u128 + 1, &format!("r{n}"))),
         role: Role::Member,

@@ -155,7 +155,7 @@ async fn commands_are_listed_checked_and_answered_once() -> Result<()> {
 #[tokio::test]
 async fn a_webhook_is_answered_and_done_once_for_its_key() -> Result<()> {
     let mut room = Room::open().await?;
-    let url = format!("http://{}/v1/hooks/fixture-actor/deploys/7?by=ci", room.server.address);
+    let url = format!("http://{}/v1/hooks/fixture-actor/deploys/7?by=ci", room.server.public);
     let http = reqwest::Client::new();
     let mut answers = Vec::new();
     for _ in 0..2 {
