@@ -47,7 +47,6 @@ switches! {
 
 /// Whether that promise is broken.
 #[cfg(feature = "faults")]
-#[allow(clippy::disallowed_methods, reason = "a switch of tests, which no host has")]
 pub(crate) fn on(fault: Fault) -> bool {
     static BROKEN: std::sync::LazyLock<Option<String>> =
         std::sync::LazyLock::new(|| std::env::var("GODWIT_FAULT").ok());

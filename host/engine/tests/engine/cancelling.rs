@@ -79,7 +79,7 @@ fn worker() -> Guest {
         .body(format!(
             "(if (global.get $busy) (then unreachable))
              (global.set $busy (i32.const 1))
-             (local.set $n (i32.mul (i32.rem_u (i32.mul (global.get $calls) (i32.const 7919)) (i32.const 64)) (i32.const 60000)))
+             (local.set $n (i32.mul (i32.rem_u (i32.mul (global.get $calls) (i32.const 7919)) (i32.const 64)) (i32.const 300000)))
              (loop $on (br_if $on (i32.gt_s (local.tee $n (i32.sub (local.get $n) (i32.const 1))) (i32.const 0))))
              {NOTHING}"
         ))

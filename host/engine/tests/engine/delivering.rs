@@ -179,6 +179,17 @@ async fn who_is_in_is_shown_to_whom_that_was_granted() {
 }
 
 #[tokio::test]
+async fn who_does_not_ask_for_the_member_list_is_not_shown_it() {
+    let bed = Bed::new(Options::default()).await;
+    let mut install = choosing("a", 2, r#"{"mode": "all-but-last"}"#);
+    install.manifest = install.manifest.replace("member-list = true\n", "");
+    bed.engine.install(Install { grants: Some(Vec::new()), ..install }).await.unwrap();
+    assert!(!bed.engine.pin().wants_members(&scene(1).conversation.unwrap()));
+    assert_eq!(bed.choose("x").await, None);
+    assert!(bed.log("a").await.contains("3 members, shown None"));
+}
+
+#[tokio::test]
 async fn a_policy_answers_for_each_recipient() {
     use Attention::{NoNotification, Normal, NotifyLater, Quiet};
     let bed = Bed::new(Options::default()).await;

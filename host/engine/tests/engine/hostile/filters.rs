@@ -213,7 +213,7 @@ fn answers() -> Vec<Case> {
         verdict(
             "text-of-60-kib",
             "answers a text of 60 KiB",
-            &[2, 256, 4, 1_024, 60 << 10],
+            &[2, 256, 4, 1 << 16, 60 << 10],
             "reason text has",
         ),
         verdict("text-of-100-kib", "answers a text of 100 KiB", &[2, 256, 4, 1_024, 100 << 10], "fuel"),
@@ -221,7 +221,7 @@ fn answers() -> Vec<Case> {
         rewrite(
             "body-of-60-kib",
             "rewrites a message to 60 KiB",
-            &[0, 1, 1_024, 60 << 10, 0, 0],
+            &[0, 1, 1 << 16, 60 << 10, 0, 0],
             "limit is 16384",
         ),
         rewrite(
@@ -407,7 +407,7 @@ fn floods() -> Vec<Case> {
             "godwit:plugin/zone@0.1.0",
             "local",
             "(param i32 i32 i64 i32)",
-            "(call $local (i32.const 0) (i32.const 60000) (i64.const -1) (i32.const 900))",
+            "(call $local (i32.const 65536) (i32.const 60000) (i64.const -1) (i32.const 900))",
             "60 ms of CPU time",
         ),
         service(
@@ -416,7 +416,7 @@ fn floods() -> Vec<Case> {
             "godwit:plugin/state@0.1.0",
             "get",
             "(param i32 i32 i32)",
-            "(call $get (i32.const 0) (i32.const 60000) (i32.const 900))",
+            "(call $get (i32.const 65536) (i32.const 60000) (i32.const 900))",
             "60 ms of CPU time",
         ),
         Case {

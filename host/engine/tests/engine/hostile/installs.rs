@@ -185,8 +185,8 @@ fn sizes() -> Vec<Case> {
         ),
         Case::refused(
             "memories-in-all",
-            "has eight memories that are too much together",
-            items(&format!("(core module $m {}) (core instance (instantiate $m))", times(8, "(memory 128)"))),
+            "makes eight instances of a module with 8 MiB of memory",
+            items(&format!("(core module $m (memory 128)) {}", times(8, "(core instance (instantiate $m))"))),
             "memory limit",
         ),
         guest(
