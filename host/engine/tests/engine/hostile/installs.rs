@@ -123,31 +123,31 @@ fn inits() -> Vec<Case> {
         Case::refused(
             "actor-init-grows",
             "is an actor that takes 100 MB in `init`",
-            desk::actor(r#"{"memory_bytes": 100000000}"#, &ALL, &[]),
+            move || desk::actor(r#"{"memory_bytes": 100000000}"#, &ALL, &[]),
             "memory limit",
         ),
         Case::refused(
             "commands-trap",
             "traps when it is asked for its commands",
-            desk::actor(r#"{"trap_in_commands": true}"#, &ALL, &[]),
+            move || desk::actor(r#"{"trap_in_commands": true}"#, &ALL, &[]),
             "the fixture traps in commands as configured",
         ),
         Case::refused(
             "too-many-commands",
             "has a thousand commands",
-            desk::actor(&commands((0..1_000).map(|n| format!("c{n}"))), &ALL, &[]),
+            move || desk::actor(&commands((0..1_000).map(|n| format!("c{n}"))), &ALL, &[]),
             "commands",
         ),
         Case::refused(
             "command-of-an-odd-name",
             "has a command whose name is a path",
-            desk::actor(&commands(["../admin".to_owned()]), &ALL, &[]),
+            move || desk::actor(&commands(["../admin".to_owned()]), &ALL, &[]),
             "../admin",
         ),
         Case::refused(
             "tests-fail",
             "does not do what its manifest's test says",
-            Install {
+            move || Install {
                 manifest: manifest(ID, "1")
                     + "[[test]]\nhook = \"moderation\"\ninput = { body = \"x\" }\nexpect = { allow = true }\n",
                 ..fixture(ID, "1", r#"{"moderation": {"mode": "loop"}}"#)
@@ -174,19 +174,29 @@ fn sizes() -> Vec<Case> {
         Case::refused(
             "memory-of-64-bits",
             "has a memory of 64 bits",
-            items("(core module (memory i64 1))"),
+            move || items("(core module (memory i64 1))"),
             "memory64",
         ),
         Case::refused(
             "nine-memories",
             "has nine memories",
-            items(&format!("(core module $m {}) (core instance (instantiate $m))", times(9, "(memory 1)"))),
+            move || {
+                items(&format!(
+                    "(core module $m {}) (core instance (instantiate $m))",
+                    times(9, "(memory 1)")
+                ))
+            },
             "memories",
         ),
         Case::refused(
             "memories-in-all",
             "makes eight instances of a module with 8 MiB of memory",
-            items(&format!("(core module $m (memory 128)) {}", times(8, "(core instance (instantiate $m))"))),
+            move || {
+                items(&format!(
+                    "(core module $m (memory 128)) {}",
+                    times(8, "(core instance (instantiate $m))")
+                ))
+            },
             "memory limit",
         ),
         guest(
@@ -204,47 +214,54 @@ fn sizes() -> Vec<Case> {
         Case::refused(
             "too-many-modules",
             "holds 65 core modules",
-            items(&times(65, "(core module)")),
+            move || items(&times(65, "(core module)")),
             "65 core modules, the limit is 64",
         ),
         Case::refused(
             "too-many-instances",
             "makes 200 instances of a module",
-            items(&format!("(core module $m) {}", times(200, "(core instance (instantiate $m))"))),
+            move || items(&format!("(core module $m) {}", times(200, "(core instance (instantiate $m))"))),
             "instances",
         ),
         Case::refused(
             "instances-of-memories",
             "makes twenty instances of a module with a memory",
-            items(&format!("(core module $m (memory 1)) {}", times(20, "(core instance (instantiate $m))"))),
+            move || {
+                items(&format!(
+                    "(core module $m (memory 1)) {}",
+                    times(20, "(core instance (instantiate $m))")
+                ))
+            },
             "memories",
         ),
         Case::refused(
             "type-bomb",
             "has a type that doubles forty times",
-            items(&format!(
-                "(type $t0 (tuple u8 u8)) {}",
-                numbered(40, |n| format!("(type $t{} (tuple $t{n} $t{n}))", n + 1))
-            )),
+            move || {
+                items(&format!(
+                    "(type $t0 (tuple u8 u8)) {}",
+                    numbered(40, |n| format!("(type $t{} (tuple $t{n} $t{n}))", n + 1))
+                ))
+            },
             "size",
         ),
-        Case::refused("nested-deep", "nests two thousand components", bytes(nested(2_000)), ""),
+        Case::refused("nested-deep", "nests two thousand components", move || bytes(nested(2_000)), ""),
         Case::refused(
             "compile-bomb",
             "has a function that takes the compiler minutes",
-            items(&format!("(core module (func (param i64 i64) {}))", step.repeat(60_000))),
+            move || items(&format!("(core module (func (param i64 i64) {}))", step.repeat(60_000))),
             "compile limit",
         ),
         Case::refused(
             "too-many-locals",
             "has a function of 60,000 variables",
-            items(&format!("(core module (func (local {})))", times(60_000, "i64 "))),
+            move || items(&format!("(core module (func (local {})))", times(60_000, "i64 "))),
             "locals",
         ),
         Case::refused(
             "component-of-65-mib",
             "is larger than a component may be",
-            {
+            move || {
                 let mut long = wat::parse_str(format!("(component {HOOK})")).unwrap();
                 // A custom section of 65 MiB, whose size is written in LEB128.
                 long.extend([0, 0x80, 0x80, 0xc0, 0x20]);
@@ -257,8 +274,10 @@ fn sizes() -> Vec<Case> {
 }
 
 fn types() -> Vec<Case> {
-    let by_hand =
-        |name, does, wat: &str, says| Case::refused(name, does, bytes(wat::parse_str(wat).unwrap()), says);
+    let by_hand = |name, does, wat: &str, says| {
+        let wat = wat.to_owned();
+        Case::refused(name, does, move || bytes(wat::parse_str(&wat).unwrap()), says)
+    };
     let lifted = |signature: &str, core: &str| {
         format!(
             r#"(component
@@ -270,17 +289,17 @@ fn types() -> Vec<Case> {
         )
     };
     vec![
-        Case::refused("empty", "is an empty file", bytes(Vec::new()), "not a component"),
+        Case::refused("empty", "is an empty file", move || bytes(Vec::new()), "not a component"),
         Case::refused(
             "garbage",
             "is no WebAssembly",
-            bytes(b"\x7fELF and so on".to_vec()),
+            move || bytes(b"\x7fELF and so on".to_vec()),
             "not a component",
         ),
         Case::refused(
             "magic-alone",
             "begins as WebAssembly does and goes on as it likes",
-            bytes(b"\0asm\x0d\0\x01\0\x07\xff\xff\xff\xff".to_vec()),
+            move || bytes(b"\0asm\x0d\0\x01\0\x07\xff\xff\xff\xff".to_vec()),
             "not a component",
         ),
         by_hand("core-module", "is a core module", "(module)", "a core module"),
@@ -316,29 +335,34 @@ fn types() -> Vec<Case> {
         Case::refused(
             "import-of-another-type",
             "imports a service of the host with another type",
-            items(
-                r#"(import "godwit:plugin/log@0.1.0" (instance (export "log" (func (param "message" string)))))"#,
-            ),
+            move || {
+                items(
+                    r#"(import "godwit:plugin/log@0.1.0" (instance (export "log" (func (param "message" string)))))"#,
+                )
+            },
             "other types",
         ),
         Case::refused(
             "import-of-another-function",
             "imports a function that the service does not have",
-            items(r#"(import "godwit:plugin/log@0.1.0" (instance (export "log-all" (func))))"#),
+            move || items(r#"(import "godwit:plugin/log@0.1.0" (instance (export "log-all" (func))))"#),
             "log-all",
         ),
         Case::refused(
             "unnamed-hook",
             "exports a hook that its manifest does not name",
-            Install { manifest: manifest(ID, "1").replace("\"normalise\", ", ""), ..fixture(ID, "1", "{}") },
+            move || Install {
+                manifest: manifest(ID, "1").replace("\"normalise\", ", ""),
+                ..fixture(ID, "1", "{}")
+            },
             "which the manifest does not name",
         ),
     ]
 }
 
 fn grants() -> Vec<Case> {
-    let import = |name, does, interface: &str, says| {
-        Case::refused(name, does, items(&format!(r#"(import "{interface}" (instance))"#)), says)
+    let import = |name, does, interface: &'static str, says| {
+        Case::refused(name, does, move || items(&format!(r#"(import "{interface}" (instance))"#)), says)
     };
     vec![
         import("imports-http", "imports `wasi:http`", "wasi:http/outgoing-handler@0.2.0", "is never linked"),
@@ -358,13 +382,13 @@ fn grants() -> Vec<Case> {
         Case::refused(
             "is-not-granted",
             "asks for all and is granted `kv` alone",
-            desk::actor("{}", &["kv"], &[]),
+            move || desk::actor("{}", &["kv"], &[]),
             "`send`",
         ),
         Case::refused(
             "is-granted-what-it-did-not-ask",
             "is granted what there is not",
-            desk::actor("{}", &["kv", "root"], &[]),
+            move || desk::actor("{}", &["kv", "root"], &[]),
             "root",
         ),
     ]
@@ -376,43 +400,47 @@ fn texts() -> Vec<Case> {
         Case::refused(
             "long-manifest",
             "has a manifest of 100 KiB",
-            manifest_with(&"# x\n".repeat(25_600)),
+            move || manifest_with(&"# x\n".repeat(25_600)),
             "64 KiB",
         ),
         Case::refused(
             "odd-manifest",
             "has a manifest with a key that nobody reads",
-            manifest_with("root = true\n"),
+            move || manifest_with("root = true\n"),
             "root",
         ),
         Case::refused(
             "id-of-a-path",
             "calls itself by a path",
-            Install { id: "../up".into(), manifest: manifest("../up", "1"), ..fixture(ID, "1", "{}") },
+            move || Install {
+                id: "../up".into(),
+                manifest: manifest("../up", "1"),
+                ..fixture(ID, "1", "{}")
+            },
             "../up",
         ),
         Case::refused(
             "another-id",
             "calls itself otherwise than it is installed",
-            Install { manifest: manifest("neighbour", "1"), ..fixture(ID, "1", "{}") },
+            move || Install { manifest: manifest("neighbour", "1"), ..fixture(ID, "1", "{}") },
             "neighbour",
         ),
         Case::refused(
             "remote-schema",
             "has a schema that refers to another server",
-            manifest_with("[config.schema]\n\"$ref\" = \"http://169.254.169.254/schema\"\n"),
+            move || manifest_with("[config.schema]\n\"$ref\" = \"http://169.254.169.254/schema\"\n"),
             "ref",
         ),
         Case::refused(
             "long-configuration",
             "is configured with 2 MiB",
-            fixture(ID, "1", &format!("\"{}\"", "x".repeat(2 << 20))),
+            move || fixture(ID, "1", &format!("\"{}\"", "x".repeat(2 << 20))),
             "1024 KiB",
         ),
         Case::refused(
             "deep-configuration",
             "is configured with 10,000 lists in one another",
-            fixture(ID, "1", &format!("{}{}", "[".repeat(10_000), "]".repeat(10_000))),
+            move || fixture(ID, "1", &format!("{}{}", "[".repeat(10_000), "]".repeat(10_000))),
             "",
         ),
     ]

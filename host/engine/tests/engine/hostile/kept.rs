@@ -54,8 +54,8 @@ async fn no_instance_finds_what_another_left_in_memory() {
     let few = Options {
         instances_max: 2 * INSTANCES + 1,
         calls_per_instance: 1,
-        call_cpu_ms: 2_000,
-        chain_cpu_ms: 10_000,
+        call_cpu_ms: 400,
+        chain_cpu_ms: 1_600,
         call_wall_ms: 20_000,
         memory_mib: MEMORY_MIB,
         ..options()
@@ -65,7 +65,7 @@ async fn no_instance_finds_what_another_left_in_memory() {
         ["unreachable", "", "unreachable", "(loop $on (br $on))", "", "unreachable"].iter().enumerate()
     {
         bed.engine.install(install("a", &hoarder(end))).await.unwrap();
-        for n in 0..4 {
+        for n in 0..3 {
             let (judgement, _) = bed.judge(&format!("{round} {n}")).await;
             assert_eq!(
                 allowed(&judgement).is_some(),
@@ -76,7 +76,7 @@ async fn no_instance_finds_what_another_left_in_memory() {
         }
         bed.engine.remove("a").await.unwrap();
         bed.engine.install(install("b", &finder())).await.unwrap();
-        for n in 0..4 {
+        for n in 0..3 {
             let (judgement, _) = bed.judge(&format!("{round} {n}")).await;
             assert!(allowed(&judgement).is_some(), "{judgement:?}; {}", bed.log("b").await);
         }

@@ -71,8 +71,8 @@ enum Plugin {
     Filter(&'static str),
     /// The fixture of actors with that configuration, which takes these steps.
     Actor(&'static str, String),
-    /// Anything else.
-    Other(Box<Install>),
+    /// Anything else, made when it is its turn: some are large.
+    Other(Box<dyn Fn() -> Install>),
 }
 
 /// A hostile plugin.
@@ -98,7 +98,12 @@ impl Case {
         Self { name, does, plugin: Plugin::Guest(guest), calls, says }
     }
 
-    fn refused(name: &'static str, does: &'static str, install: Install, says: &'static str) -> Self {
+    fn refused(
+        name: &'static str,
+        does: &'static str,
+        install: impl Fn() -> Install + 'static,
+        says: &'static str,
+    ) -> Self {
         Self { name, does, plugin: Plugin::Other(Box::new(install)), calls: &[Outcome::Install], says }
     }
 
@@ -111,7 +116,7 @@ impl Case {
             },
             Plugin::Filter(config) => fixture(ID, "1", config),
             Plugin::Actor(config, _) => desk::actor(config, &ALL, &[]),
-            Plugin::Other(install) => (**install).clone(),
+            Plugin::Other(install) => install(),
         }
     }
 }
