@@ -19,7 +19,7 @@ pub fn contract(tree: &Tree) -> Vec<Finding> {
         return vec![Finding { path: CONTRACT.into(), line: 0, text: "is missing".into() }];
     };
     let declared: Vec<(&File, &str)> =
-        SWITCHES.iter().filter_map(|path| tree.get(path)).flat_map(|file| switches(file)).collect();
+        SWITCHES.iter().filter_map(|path| tree.get(path)).flat_map(switches).collect();
     let (mut findings, mut named) = (Vec::new(), BTreeSet::new());
     for (n, line) in page.text.lines().enumerate() {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();

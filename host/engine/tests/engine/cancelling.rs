@@ -106,7 +106,7 @@ async fn leave_filters() {
         .await
         .unwrap();
     let mut random = Random::seeded();
-    let each = points() / 3;
+    let each = points().div_ceil(3);
     let seeds = [random.below(1 << 40), random.below(1 << 40), random.below(1 << 40)];
     let talk = |user: u128, seed: usize| {
         let bed = &bed;

@@ -202,7 +202,7 @@ async fn no_spelling_of_an_inner_address_and_no_name_of_one_is_ever_connected_to
         tried += 1;
     }
     assert!(tried >= 60, "{tried}");
-    assert_eq!(connector.inside(), []);
+    assert!(connector.inside().is_empty(), "{:?}", connector.inside());
     assert_eq!(connector.outside(), 0);
 }
 
@@ -237,7 +237,7 @@ async fn no_redirect_to_one_is_followed() {
         }
     }
     assert!(targets.len() >= 60, "{}", targets.len());
-    assert_eq!(connector.inside(), []);
+    assert!(connector.inside().is_empty(), "{:?}", connector.inside());
     assert_eq!(connector.outside(), targets.len(), "each was asked for once");
 }
 
@@ -256,7 +256,7 @@ async fn no_name_that_changes_its_address_leads_inside() {
         let refused = client.fetch(&grants, "k", get(&url)).await.unwrap_err();
         assert!(matches!(refused, Error::Address(_)), "{address}: {refused:?}");
     }
-    assert_eq!(connector.inside(), []);
+    assert!(connector.inside().is_empty(), "{:?}", connector.inside());
     assert_eq!(connector.outside(), RESOLVED.len());
     assert_eq!(resolver.asked.load(Ordering::SeqCst), 2 * RESOLVED.len(), "resolved once for each request");
 }
