@@ -363,7 +363,7 @@ impl Watch {
         let watching = std::thread::spawn(move || {
             while !stopped.load(SeqCst) {
                 most.fetch_max(resident_kib(), SeqCst);
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::park_timeout(Duration::from_millis(1));
             }
         });
         Self { before_kib, most_kib, stop, watching }
