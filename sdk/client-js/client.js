@@ -37,6 +37,7 @@ export class Client extends Emitter {
   #wantedUsers = [];
   #askedUsers = new Set();
   #settling = new Map();
+  #relatedAt = new Map();
   #unreviewed = new Map();
   #cursor = null;
   #syncing = false;
@@ -50,6 +51,8 @@ export class Client extends Emitter {
   conversations = new Map();
   /** All people that were seen, by id. */
   users = new Map();
+  /** How others stand to this person, by id: those who do not stand to them at all are not here. */
+  contacts = new Map();
 
   /** @param {import("./index.d.ts").ClientOptions} options */
   constructor({
@@ -172,6 +175,33 @@ export class Client extends Emitter {
     return this.#learn(conversation);
   }
 
+  /** Makes a channel: its admins post, everyone else reads. A repeat with the same `client_id` returns the same. */
+  async createChannel({ title, open = false, members = [], client_id = clientId() }) {
+    const { conversation } = await this.request("create", { kind: "channel", client_id, title, open, members });
+    return this.#learn(conversation);
+  }
+
+  /** A page of the conversations that anyone may join, by a part of their titles. */
+  discover({ query, page } = {}) {
+    return this.request("discover", { query, page });
+  }
+
+  /** Comes into an open conversation, or with `{ code }` by a link. */
+  join(where) {
+    const place = typeof where === "string" ? { conversation: where } : where;
+    return this.request("join", { ...place, client_id: clientId() });
+  }
+
+  /** Changes a conversation: `title`, `avatar`, `open`, `history`, `posting`, `slow_mode_s`. `null` clears. */
+  update(conversation, changes) {
+    return this.request("update", { conversation, ...changes, client_id: clientId() });
+  }
+
+  /** Makes a link into a conversation; with `expires_in_s` it ends by itself. */
+  async link(conversation, { expires_in_s } = {}) {
+    return (await this.request("link", { conversation, expires_in_s })).link;
+  }
+
   /** Brings people into a group. */
   async invite(conversation, users) {
     await this.request("invite", { conversation, users });
@@ -241,6 +271,41 @@ export class Client extends Emitter {
     return this.#presence.typists(conversation);
   }
 
+  /** Asks somebody to be a contact; where they asked first, both are. */
+  requestContact(user) {
+    return this.#relate(user, "request");
+  }
+
+  /** Agrees to a request. */
+  acceptContact(user) {
+    return this.#relate(user, "accept");
+  }
+
+  /** Refuses a request. */
+  declineContact(user) {
+    return this.#relate(user, "decline");
+  }
+
+  /** Ends a contact, or takes a request back. */
+  removeContact(user) {
+    return this.#relate(user, "remove");
+  }
+
+  /** Hears and sees nothing of somebody, and the other way round. */
+  block(user) {
+    return this.#relate(user, "block");
+  }
+
+  /** No longer. */
+  unblock(user) {
+    return this.#relate(user, "unblock");
+  }
+
+  async #relate(user, action) {
+    // The other devices are told; this one has its answer.
+    return this.#related((await this.request("contact", { user, action })).contact);
+  }
+
   /** The person of that id if it is known; else asks for it, and the event `user` follows. */
   person(id) {
     const user = this.users.get(id);
@@ -293,6 +358,14 @@ export class Client extends Emitter {
   /** Reacts to a message, or no longer does. */
   react(conversation, seq, emoji, on = true) {
     return this.request("react", { conversation, seq, emoji, on, client_id: clientId() });
+  }
+
+  /**
+   * Changes what this person set for themselves in a conversation: `muted_until`, `label`, `pinned`, `archived`. `null`
+   * clears, what is left out stays.
+   */
+  async set(conversation, settings) {
+    return this.#learn((await this.request("settings", { conversation, ...settings })).conversation);
   }
 
   /** Goes from a group. */
@@ -385,10 +458,13 @@ export class Client extends Emitter {
     return others.map((id) => marks?.get(id) ?? { received_seq: 0, read_seq: 0 });
   }
 
-  #connected({ user, epoch, cursor, recovered, conversations, held, next }) {
+  #connected({ user, epoch, cursor, recovered, conversations, contacts = [], held, next }) {
     if (this.#cursor && this.#cursor.epoch !== epoch) this.#forget();
     this.user = user;
     this.#meet([user]);
+    // A cold start has all of them.
+    if (!recovered) this.contacts.clear();
+    for (const contact of contacts) this.#related(contact);
     for (const conversation of conversations) this.#learn(conversation);
     if (!recovered) this.#refresh(conversations);
     if (next) this.#sync(next, { epoch, cursor });
@@ -410,6 +486,7 @@ export class Client extends Emitter {
       // The next session begins from the cursor before, and is told all of it again.
       if (error) return;
       for (const conversation of ok.conversations) this.#learn(conversation);
+      for (const contact of ok.contacts ?? []) this.#related(contact);
       if (ok.next) this.#sync(ok.next, reached);
       else this.#cursor = reached;
     });
@@ -436,6 +513,7 @@ export class Client extends Emitter {
 
   #forget() {
     this.conversations.clear();
+    this.contacts.clear();
     this.#timelines.clear();
     this.#receipts.clear();
     this.emit("reset");
@@ -444,6 +522,7 @@ export class Client extends Emitter {
   #push(name, value) {
     if (name === "message") this.#received(value);
     else if (name === "conversation") this.#learn(value);
+    else if (name === "contact") this.#related(value);
     else if (name === "receipt") this.#receipt(value);
     else if (name === "revision") this.#revision(value);
     else if (name === "verdict") this.#outbox.settle(value);
@@ -613,7 +692,7 @@ export class Client extends Emitter {
       // Who is in and what it is called is the host's to say: in a large group a list of members would not even tell.
       if (seq === undefined) asked = true;
       else changed = timeline.replace(seq, (message) => revised(message, revision, this.user.id)) || changed;
-      if (conversation.last_message?.seq === seq) {
+      if (seq !== undefined && conversation.last_message?.seq === seq) {
         conversation.last_message = revised(conversation.last_message, revision, this.user.id) ?? conversation.last_message;
       }
     }
@@ -677,6 +756,18 @@ export class Client extends Emitter {
     this.#link.call("conversation", { conversation: id }, (error, ok) => {
       if (!error) this.#learn(ok.conversation, begin);
     });
+  }
+
+  // Takes in how somebody stands to this person. Of a push that an answer overtook the newer one stays.
+  #related(contact) {
+    const { user, state, since } = contact;
+    this.#meet([user]);
+    if ((this.#relatedAt.get(user.id) ?? 0) > since) return contact;
+    this.#relatedAt.set(user.id, since);
+    if (state === "none") this.contacts.delete(user.id);
+    else this.contacts.set(user.id, contact);
+    this.emit("contact", contact);
+    return contact;
   }
 
   #meet(users) {

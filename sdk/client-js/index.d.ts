@@ -86,7 +86,45 @@ export interface Conversation {
   unread: number;
   peer_read_seq?: number | null;
   peer_received_seq?: number | null;
+  muted_until?: number | null;
+  label?: string | null;
+  pinned: boolean;
+  archived: boolean;
   updated_at: number;
+}
+
+/** How somebody stands to this person. */
+export interface Contact {
+  user: User;
+  /** `requested` by this person, `asked` by the other. */
+  state: "requested" | "asked" | "friend" | "blocked" | "none";
+  since: number;
+}
+
+/** What a person sets for themselves in a conversation: `null` clears, what is left out stays. */
+export interface Settings {
+  muted_until?: number | null;
+  label?: string | null;
+  pinned?: boolean;
+  archived?: boolean;
+}
+
+/** `null` clears, what is left out stays. */
+export interface ConversationChanges {
+  title?: string | null;
+  avatar?: string | null;
+  open?: boolean;
+  history?: "all" | "since_join";
+  posting?: "members" | "admins";
+  slow_mode_s?: number | null;
+}
+
+export interface InviteLink {
+  /** What `join` is given. */
+  code: string;
+  by: string;
+  created_at: number;
+  expires_at?: number | null;
 }
 
 export interface Member {
@@ -249,6 +287,8 @@ export interface Events {
   /** Someone's marks moved. */
   receipt: Receipt;
   revision: Revision;
+  /** How somebody stands to this person changed. */
+  contact: Contact;
   /** A person became known, or changed. */
   user: User;
   /** Someone who is watched came or went. */
@@ -304,6 +344,8 @@ export class Client {
   readonly user: User | null;
   readonly conversations: ReadonlyMap<string, Conversation>;
   readonly users: ReadonlyMap<string, User>;
+  /** How others stand to this person; those who do not at all are not among them. */
+  readonly contacts: ReadonlyMap<string, Contact>;
   /** The conversations, newest first. */
   readonly list: Conversation[];
   /** Messages that are not settled, in the order of writing. */
@@ -333,6 +375,8 @@ export class Client {
   delete(conversation: string, seq: number, whom?: "everyone" | "me"): Promise<{ rev?: number; hidden?: number }>;
   /** Reacts to a message, or no longer does. */
   react(conversation: string, seq: number, emoji: string, on?: boolean): Promise<{ rev: number }>;
+  /** Changes what this person set for themselves in a conversation. */
+  set(conversation: string, settings: Settings): Promise<Conversation>;
   /** Goes from a group. */
   leave(conversation: string): Promise<{ rev: number }>;
   /** Forgets a refused message. */
@@ -360,6 +404,15 @@ export class Client {
   /** The conversation with that person, made if it is missing. */
   direct(user: string): Promise<Conversation>;
   createGroup(group: { title: string; members: string[]; client_id?: string }): Promise<Conversation>;
+  /** Makes a channel: its admins post, everyone else reads. */
+  createChannel(channel: { title: string; open?: boolean; members?: string[]; client_id?: string }): Promise<Conversation>;
+  /** A page of the conversations that anyone may join. */
+  discover(asked?: { query?: string; page?: string }): Promise<{ conversations: Conversation[]; next?: string | null }>;
+  /** Comes into an open conversation, or by a link. */
+  join(where: string | { code: string }): Promise<{ rev: number }>;
+  update(conversation: string, changes: ConversationChanges): Promise<{ rev: number }>;
+  /** Makes a link into a conversation; with `expires_in_s` it ends by itself. */
+  link(conversation: string, options?: { expires_in_s?: number }): Promise<InviteLink>;
   invite(conversation: string, users: string[]): Promise<Conversation>;
   members(conversation: string): Promise<Member[]>;
   /** The slash commands in a conversation, each with what it takes. */
@@ -374,6 +427,15 @@ export class Client {
     client_id?: string;
   }): Promise<CommandReply | null>;
   moreConversations(): Promise<void>;
+  /** Asks somebody to be a contact; where they asked first, both are. */
+  requestContact(user: string): Promise<Contact>;
+  acceptContact(user: string): Promise<Contact>;
+  declineContact(user: string): Promise<Contact>;
+  /** Ends a contact, or takes a request back. */
+  removeContact(user: string): Promise<Contact>;
+  /** Hears and sees nothing of somebody, and the other way round. */
+  block(user: string): Promise<Contact>;
+  unblock(user: string): Promise<Contact>;
   /** The person of exactly that name. */
   findUser(name: string): Promise<User | null>;
   /** Changes what others see of this person. */

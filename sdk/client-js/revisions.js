@@ -26,10 +26,12 @@ function deleted({ conversation, seq, sender, client_id, sent_at, kind, via }, r
   return { conversation, seq, rev, sender, client_id, sent_at, kind, via, body: "", deleted: true };
 }
 
-function reactions(message, { emoji, on, count }, mine) {
-  const { [emoji]: before, ...others } = message.reactions ?? {};
-  const counts = count > 0 ? { ...message.reactions, [emoji]: count } : others;
-  if (!mine) return { reactions: counts };
+// Where many are in, a revision says how many react, not who.
+function reactions(message, react, mine) {
+  const { emoji, on, count, counts = { [emoji]: count } } = react;
+  const all = Object.entries({ ...message.reactions, ...counts });
+  const reactions = Object.fromEntries(all.filter(([, count]) => count > 0));
+  if (!mine || react.counts) return { reactions };
   const kept = (message.my_reactions ?? []).filter((other) => other !== emoji);
-  return { reactions: counts, my_reactions: on ? [...kept, emoji] : kept };
+  return { reactions, my_reactions: on ? [...kept, emoji] : kept };
 }

@@ -1,9 +1,10 @@
-//! What is known of a connected user just now: who they are, and whom they must not be shown to.
+//! What is known of a connected user just now, and whom they must not be shown to.
 //!
 //! It owns how a newer reading takes the place of an older one. All sessions of a user share it, so that what one of
 //! them changes holds for the others from the next request on.
 
-use godwit_domain::{id::UserId, user::User};
+use crate::relations::{Circle, Relations};
+use godwit_domain::{id::UserId, user::User, waist};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -11,19 +12,21 @@ use std::sync::Arc;
 pub struct Facts {
     /// The user as stored.
     pub user: Latest<User>,
-    /// Those with whom a block stands, by whichever of the two, in order.
-    pub blocks: Latest<[UserId]>,
 }
 
 impl Facts {
     /// What is known at first.
     pub fn of(user: Arc<User>) -> Arc<Self> {
-        Arc::new(Self { user: Latest::new(user), blocks: Latest::new(Arc::default()) })
+        Arc::new(Self { user: Latest::new(user) })
     }
 
     /// What others may not hear of what the user does.
-    pub fn discretion(&self) -> Discretion {
-        Discretion { silent: !self.user.get().privacy.receipts, blocks: self.blocks.get() }
+    ///
+    /// # Errors
+    /// That of the store, where their relations are not remembered.
+    pub async fn discretion(&self, relations: &Relations) -> Result<Discretion, waist::Error> {
+        let user = self.user.get();
+        Ok(Discretion { silent: !user.privacy.receipts, circle: relations.circle(user.id).await? })
     }
 }
 
@@ -74,23 +77,27 @@ impl<T: ?Sized> Latest<T> {
 pub struct Discretion {
     /// Nobody hears how far they have come.
     pub silent: bool,
-    /// These hear nothing at all; in order.
-    pub blocks: Arc<[UserId]>,
+    /// To whom they stand in which relation: those with whom a block stands hear nothing at all.
+    pub circle: Arc<Circle>,
 }
 
 impl Discretion {
     /// Those of `audience` who may hear of it; all of them, mostly.
     pub fn hearers<'a>(&self, audience: &'a [UserId]) -> std::borrow::Cow<'a, [UserId]> {
-        if self.blocks.is_empty() {
+        if self.circle.blocks_nobody() {
             return audience.into();
         }
-        audience.iter().copied().filter(|user| self.blocks.binary_search(user).is_err()).collect()
+        audience.iter().copied().filter(|user| !self.circle.blocks(*user)).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use godwit_domain::{
+        contact::{Contact, Side, State},
+        time::Ms,
+    };
 
     #[test]
     fn what_was_read_by_who_began_later_stays() {
@@ -107,7 +114,9 @@ mod tests {
     #[test]
     fn who_is_blocked_hears_nothing() {
         let [ada, ben, cleo] = [1, 2, 3].map(UserId::from_u128);
-        let discretion = Discretion { silent: false, blocks: Arc::new([ben]) };
+        let side = Side { state: State::Blocked, since: Ms(1) };
+        let contact = Contact { user: ben, side, blocked: true, changed_at: Ms(1) };
+        let discretion = Discretion { silent: false, circle: Arc::new(Circle::of(&[contact])) };
         assert_eq!(*discretion.hearers(&[ada, ben, cleo]), [ada, cleo]);
         assert_eq!(*Discretion::default().hearers(&[ada, ben]), [ada, ben]);
     }

@@ -6,13 +6,16 @@ use crate::{
     accounts, actors,
     changes::Changes,
     deliver::{self, Stage, later},
-    held, limits,
+    held,
+    lanes::Lanes,
+    limits,
     metrics::Metrics,
     outbox::{self, Drain},
     person::People,
     presence::{self, Presence},
     profile,
     registry::Registry,
+    relations::Relations,
     sequencer::{self, Cards},
     session::{Session, cursor::Cursor, resume},
     sight,
@@ -23,7 +26,6 @@ use godwit_domain::{
     id::{ConversationId, Generation, LoginId, Seq, UserId},
     notification::Notifications,
     plugin::Part,
-    relations::Relations,
     tables,
     time::{Clock, Ms},
 };
@@ -73,6 +75,8 @@ pub struct Parts {
     pub epoch: String,
     /// Streams, members, marks.
     pub conversations: Arc<dyn tables::Conversations>,
+    /// The rows of contacts and blocks.
+    pub relation_tables: Arc<dyn tables::Relations>,
     /// The rows of drafts on hold.
     pub held: Arc<dyn tables::HeldDrafts>,
     /// The rows of notifications that were put off.
@@ -87,8 +91,6 @@ pub struct Parts {
     pub work: Arc<dyn tables::Work>,
     /// What is counted of that.
     pub actor_metrics: actors::Metrics,
-    /// How users stand to each other.
-    pub relations: Arc<dyn Relations>,
     /// When users were seen last.
     pub last_seen: Arc<dyn tables::LastSeen>,
     /// How presence settles.
@@ -117,7 +119,7 @@ pub struct Parts {
 pub struct Host {
     pub(crate) parts: Parts,
     pub(crate) sequencer: sequencer::Handle,
-    stage: Arc<Stage>,
+    pub(crate) stage: Arc<Stage>,
     pub(crate) cards: Arc<Cards>,
     pub(crate) people: People,
     pub(crate) crew: Arc<actors::Crew>,
@@ -125,6 +127,8 @@ pub struct Host {
     pub(crate) known: Arc<deliver::People>,
     pub(crate) presence: Arc<Presence>,
     pub(crate) profiles: profile::Changed,
+    pub(crate) relations: Arc<Relations>,
+    pub(crate) lanes: Lanes,
     hello: object::Hello,
     /// The same as a push, encoded once.
     hello_frame: Bytes,
@@ -165,10 +169,12 @@ impl Host {
         let crew = actors::Crew::new(parts.actors.clone(), work, clock, counted);
         let (later, commands) = later::channel();
         let known = Arc::new(deliver::People::new(parts.account_tables.clone(), parts.clock.clone()));
-        let presence = start_presence(&parts, known.clone());
+        let relations = Arc::new(Relations::new(parts.relation_tables.clone()));
+        let presence = start_presence(&parts, known.clone(), relations.clone());
         let stage = Stage::new(deliver::Ports {
             router: parts.registry.clone(),
             people: known.clone(),
+            conversations: parts.conversations.clone(),
             later: later.clone(),
             clock: parts.clock.clone(),
             metrics: parts.metrics.clone(),
@@ -176,10 +182,11 @@ impl Host {
         });
         let ports = sequencer::Ports {
             conversations: parts.conversations.clone(),
+            relation_tables: parts.relation_tables.clone(),
+            relations: relations.clone(),
             held: parts.held.clone(),
             filters: parts.filters.clone(),
             accounts: parts.account_tables.clone(),
-            relations: parts.relations.clone(),
             presence: presence.clone(),
             cards: cards.clone(),
             router: parts.registry.clone(),
@@ -194,7 +201,7 @@ impl Host {
         let sequencer = sequencer::Handle::start(&ports, parts.shard_tasks);
         let hello = hello(&parts);
         let hello_frame = encode::push("hello", &hello).into();
-        let (people, draining) = (People::default(), AtomicBool::new(false));
+        let (people, lanes, draining) = (People::default(), Lanes::default(), AtomicBool::new(false));
         let (deferrals, metrics) = (parts.deferrals.clone(), parts.metrics.clone());
         let host = Arc::new(Self {
             parts,
@@ -206,6 +213,8 @@ impl Host {
             known,
             presence,
             profiles: profile::Changed::default(),
+            relations,
+            lanes,
             hello,
             hello_frame,
             draining,
@@ -322,22 +331,6 @@ impl Host {
         self.stage.settle().await;
     }
 
-    /// Contacts or blocks between two users changed, durably: from when this returns on neither is shown anything that
-    /// they may no longer see.
-    ///
-    /// # Errors
-    /// That of the store.
-    pub async fn related(&self, users: [UserId; 2]) -> Result<(), Error> {
-        for user in users {
-            if let Some(facts) = self.parts.registry.facts(user) {
-                let reading = facts.blocks.begin();
-                facts.blocks.finish(reading, self.parts.relations.blocks(user).await?.into());
-            }
-            self.presence.look_again(user).await;
-        }
-        Ok(())
-    }
-
     /// Looks now what is due of the notifications that were put off, as is done every second.
     pub async fn tend_deferred(&self) {
         self.stage.tend_deferred().await;
@@ -372,9 +365,9 @@ async fn tell_in_time(host: Weak<Host>) {
     }
 }
 
-fn start_presence(parts: &Parts, known: Arc<deliver::People>) -> Arc<Presence> {
+fn start_presence(parts: &Parts, known: Arc<deliver::People>, relations: Arc<Relations>) -> Arc<Presence> {
     let small_max = parts.limits.follow_above as usize;
-    let (conversations, relations) = (parts.conversations.clone(), parts.relations.clone());
+    let conversations = parts.conversations.clone();
     let ports = presence::Ports {
         sight: Arc::new(sight::Stored::new(known, conversations, relations, small_max)),
         last_seen: parts.last_seen.clone(),

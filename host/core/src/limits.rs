@@ -1,5 +1,6 @@
 //! Limits on what clients may ask, each a documented setting.
 
+use godwit_domain::conversation::Kind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,15 @@ pub struct Options {
     /// How many members a group may have.
     #[schemars(extend("exceeded" = "`invalid`"))]
     pub members_max: usize,
+    /// How many contacts a user may have, made requests and blocked people included.
+    #[schemars(extend("exceeded" = "`invalid`"))]
+    pub contacts_max: usize,
+    /// How many requests to become a contact a user may have made that were not answered, and how many may wait for one.
+    #[schemars(extend("exceeded" = "`rate_limited`"))]
+    pub contact_requests_max: usize,
+    /// How many members a channel may have, its readers included.
+    #[schemars(extend("exceeded" = "`invalid`"))]
+    pub channel_members_max: usize,
     /// How many messages a user may have on hold in one conversation.
     #[schemars(extend("exceeded" = "`rate_limited`"))]
     pub held_max: usize,
@@ -74,6 +84,9 @@ impl Default for Options {
             in_flight_max: 256,
             users_per_request_max: 500,
             members_max: 10_000,
+            channel_members_max: 200_000,
+            contacts_max: 2_000,
+            contact_requests_max: 200,
             held_max: 20,
             hold_max_s: 3 * 24 * 60 * 60,
             logins_per_minute: 20,
@@ -85,6 +98,16 @@ impl Default for Options {
             follows_max: 500,
             deliver_ms: 500,
             delivering_max: 1_000,
+        }
+    }
+}
+
+impl Options {
+    /// How many members a conversation of that kind may have.
+    pub fn members(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Direct | Kind::Group => self.members_max,
+            Kind::Channel => self.channel_members_max,
         }
     }
 }

@@ -169,9 +169,8 @@ impl Host {
 
     async fn tell_profile(&self, user: UserId, news: &News) -> Result<(), Error> {
         let Some(now) = self.parts.accounts.users(&[user]).await?.pop() else { return Ok(()) };
-        let blocks = self.parts.relations.blocks(user).await?;
-        let audience: Vec<_> =
-            news.audience.iter().copied().filter(|other| blocks.binary_search(other).is_err()).collect();
+        let circle = self.relations.circle(user).await?;
+        let audience: Vec<_> = news.audience.iter().copied().filter(|other| !circle.blocks(*other)).collect();
         self.parts.metrics.profiles_told.inc();
         let push = |audience: &[UserId], object: &object::User<'_>, except| {
             let frame = Bytes::from(encode::push("user", object));

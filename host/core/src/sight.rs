@@ -4,12 +4,14 @@
 //! that, a block ends it, and strangers see nothing. It keeps nothing: whoever asks remembers, and asks again when
 //! something changed.
 
-use crate::deliver::People;
+use crate::{
+    deliver::People,
+    relations::{Between, Relations},
+};
 use async_trait::async_trait;
 use godwit_domain::{
     conversation::direct_id,
     id::{ConversationId, UserId},
-    relations::{Between, Relations},
     tables::Conversations,
     user::Shown,
     waist::Error,
@@ -33,7 +35,7 @@ pub trait Sight: Send + Sync + 'static {
 pub struct Stored {
     people: Arc<People>,
     conversations: Arc<dyn Conversations>,
-    relations: Arc<dyn Relations>,
+    relations: Arc<Relations>,
     /// How many may be in a conversation that is small.
     small_max: usize,
 }
@@ -60,7 +62,7 @@ impl Stored {
     pub fn new(
         people: Arc<People>,
         conversations: Arc<dyn Conversations>,
-        relations: Arc<dyn Relations>,
+        relations: Arc<Relations>,
         small_max: usize,
     ) -> Self {
         Self { people, conversations, relations, small_max }
@@ -70,7 +72,8 @@ impl Stored {
     /// themselves to those. Everything else is the same from both sides.
     async fn decide(&self, user: UserId, asked: &[(UserId, Shown)]) -> Result<Vec<bool>, Error> {
         let others: Vec<_> = asked.iter().map(|(other, _)| *other).collect();
-        let between = self.relations.between(user, &others).await?;
+        let circle = self.relations.circle(user).await?;
+        let between: Vec<_> = others.iter().map(|other| circle.between(*other)).collect();
         let mut seen: Vec<_> =
             asked.iter().zip(&between).map(|(asked, between)| known(user, *asked, *between)).collect();
         let unknown: Vec<_> =

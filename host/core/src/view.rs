@@ -2,7 +2,7 @@
 
 use crate::sequencer::{Standing, View};
 use godwit_domain::{
-    conversation::Kind,
+    conversation::{Kind, Posting, Role},
     id::{ConversationId, UserId},
     time::Ms,
     user::User,
@@ -15,18 +15,21 @@ pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> objec
     // One's own are no secret, of notes.
     let shown = |marked| marked == user || (peer.is_none_or(|peer| peer.privacy.receipts) && !view.blocked);
     let peer_marks = view.peer.filter(|(marked, _)| shown(*marked)).map(|(_, marks)| marks);
+    let settings = &view.settings;
     object::Conversation {
         id: view.meta.id,
         kind: view.meta.kind,
         title: view.meta.title.as_deref(),
         avatar: view.meta.avatar,
-        peer: peer.filter(|_| direct).map(object::User::from),
+        peer: peer.filter(|_| direct).map(|peer| object::User::from(peer).guarded(view.blocked)),
         members: view.members.clone(),
         member_count: view.member_count,
         role: view.role,
         open: view.meta.open,
         encrypted: false,
         history: view.meta.history,
+        posting: (!view.meta.may_post(Role::Member)).then_some(Posting::Admins),
+        slow_mode_s: Some(view.meta.slow_mode_s).filter(|seconds| *seconds > 0),
         last_seq: view.head.last_seq,
         last_rev: view.head.last_rev,
         last_message: view
@@ -39,8 +42,10 @@ pub fn object<'a>(view: &'a View, user: UserId, peer: Option<&'a User>) -> objec
         hidden: view.hidden,
         peer_read_seq: peer_marks.map(|marks| marks.read),
         peer_received_seq: peer_marks.map(|marks| marks.received),
-        pinned: false,
-        archived: false,
+        muted_until: settings.muted_until,
+        label: settings.label.as_deref(),
+        pinned: settings.pinned,
+        archived: settings.archived,
         left: view.standing == Standing::Left,
         updated_at: view.head.changed_at,
     }

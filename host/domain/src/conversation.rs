@@ -65,6 +65,17 @@ pub enum History {
     SinceJoin,
 }
 
+/// Who may send, of those who are in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Posting {
+    /// Everyone but readers.
+    #[default]
+    Members,
+    /// Admins and owners; so in every channel.
+    Admins,
+}
+
 /// What a conversation is, apart from its members and messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -80,10 +91,45 @@ pub struct Meta {
     pub open: bool,
     /// What newcomers may read.
     pub history: History,
+    /// Who may send.
+    pub posting: Posting,
+    /// How long a member below admin waits between two messages, in seconds; 0 for not at all.
+    pub slow_mode_s: u32,
+    /// What an operator calls it: plugins are installed by labels.
+    pub labels: Vec<String>,
     /// Who made it.
     pub created_by: UserId,
     /// When.
     pub created_at: Ms,
+}
+
+impl Meta {
+    /// As what people come in by themselves, or are invited.
+    pub fn newcomer(&self) -> Role {
+        match self.kind {
+            Kind::Direct | Kind::Group => Role::Member,
+            Kind::Channel => Role::Reader,
+        }
+    }
+
+    /// Whether those of that role may send.
+    pub fn may_post(&self, role: Role) -> bool {
+        let admins = self.kind == Kind::Channel || self.posting == Posting::Admins;
+        role >= if admins { Role::Admin } else { Role::Member }
+    }
+}
+
+/// A link by which whoever has its code comes into a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// What the code says beside the conversation; nobody guesses it.
+    pub secret: Uuid,
+    /// Who made it.
+    pub by: UserId,
+    /// When.
+    pub created_at: Ms,
+    /// When it ends by itself.
+    pub expires_at: Option<Ms>,
 }
 
 /// A stretch of membership: what came after `after_seq` and `after_rev` is theirs to read.
@@ -163,6 +209,44 @@ impl Marks {
     }
 }
 
+/// What a user set for themselves in one conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Until when they want no alert.
+    pub muted_until: Option<Ms>,
+    /// What they call it, or file it under: up to 100 characters.
+    pub label: Option<String>,
+    /// To be shown first.
+    pub pinned: bool,
+    /// Not to be shown with the others.
+    pub archived: bool,
+}
+
+/// What of [`Settings`] changes; the inner `None` clears.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// See [`Settings::muted_until`].
+    pub muted_until: Option<Option<Ms>>,
+    /// See [`Settings::label`].
+    pub label: Option<Option<String>>,
+    /// See [`Settings::pinned`].
+    pub pinned: Option<bool>,
+    /// See [`Settings::archived`].
+    pub archived: Option<bool>,
+}
+
+impl SettingsChange {
+    /// The settings as they are afterwards.
+    pub fn applied(&self, settings: &Settings) -> Settings {
+        Settings {
+            muted_until: self.muted_until.unwrap_or(settings.muted_until),
+            label: self.label.clone().unwrap_or_else(|| settings.label.clone()),
+            pinned: self.pinned.unwrap_or(settings.pinned),
+            archived: self.archived.unwrap_or(settings.archived),
+        }
+    }
+}
+
 /// What a user's own rows say of one of their conversations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -178,12 +262,17 @@ pub struct Listed {
     pub hidden_at: Ms,
     /// When the other one of a direct conversation changed their profile last, or tried to.
     pub peer_changed_at: Ms,
+    /// What they set for themselves.
+    pub settings: Settings,
+    /// When they did last.
+    pub set_at: Ms,
 }
 
 impl Listed {
     /// When any of it changed last.
     pub fn touched_at(&self) -> Ms {
-        self.changed_at.max(self.marked_at).max(self.hidden_at).max(self.peer_changed_at)
+        let shown = self.changed_at.max(self.marked_at).max(self.peer_changed_at);
+        shown.max(self.hidden_at).max(self.set_at)
     }
 }
 

@@ -17,7 +17,7 @@
 pub mod id;
 pub mod time;
 pub mod user;
-pub mod relations;
+pub mod contact;
 pub mod conversation;
 pub mod message;
 pub mod revision;

@@ -129,14 +129,9 @@ impl Message {
                 self.content.attachments = Vec::new();
                 self.content.mentions = Vec::new();
             }
-            What::React { emoji, count, .. } => {
-                let known = revised.reactions.iter().position(|reaction| reaction.emoji == *emoji);
-                match (known, *count) {
-                    (Some(index), 0) => drop(revised.reactions.remove(index)),
-                    (Some(index), count) => revised.reactions[index].count = count,
-                    (None, 0) => {}
-                    (None, count) => revised.reactions.push(Reaction { emoji: emoji.clone(), count }),
-                }
+            What::React { emoji, count, .. } => revised.count(emoji, *count),
+            What::Reacts { counts, .. } => {
+                counts.iter().for_each(|reaction| revised.count(&reaction.emoji, reaction.count));
             }
             _ => {}
         }
@@ -159,6 +154,19 @@ pub struct Revised {
     pub deleted: bool,
     /// How many react with what, in the order in which the first of each did.
     pub reactions: Vec<Reaction>,
+}
+
+impl Revised {
+    /// Sets how many react with an emoji; with none it goes.
+    pub fn count(&mut self, emoji: &str, count: u32) {
+        let known = self.reactions.iter().position(|reaction| reaction.emoji == emoji);
+        match (known, count) {
+            (Some(index), 0) => drop(self.reactions.remove(index)),
+            (Some(index), count) => self.reactions[index].count = count,
+            (None, 0) => {}
+            (None, count) => self.reactions.push(Reaction { emoji: emoji.to_owned(), count }),
+        }
+    }
 }
 
 /// How many react in one way.

@@ -1,8 +1,9 @@
 //! Revisions: what happened to a conversation apart from messages being sent. Numbered densely, like messages.
 
 use crate::{
-    conversation::{History, Member, Meta, Role},
+    conversation::{History, Member, Meta, Posting, Role},
     id::{ClientId, Rev, Seq, UserId},
+    message::Reaction,
     time::Ms,
 };
 use serde::{Deserialize, Serialize};
@@ -72,13 +73,36 @@ pub enum What {
     },
     /// The conversation itself is something else.
     Meta(MetaChange),
+    /// Several react to a message, or no longer do: what was gathered where too many would be told of each.
+    Reacts {
+        /// To which message.
+        seq: Seq,
+        /// How many react so now, with each of what they react with; 0 where nobody does any more.
+        counts: Vec<Reaction>,
+        /// Who does what. The store keeps it with the reactions alone: what is read back from the stream has none.
+        reacted: Vec<Reacted>,
+    },
+}
+
+/// Somebody's part in [`What::Reacts`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reacted {
+    /// Who.
+    pub user: UserId,
+    /// With what.
+    pub emoji: String,
+    /// Whether they do from now on.
+    pub on: bool,
 }
 
 impl What {
     /// The message that it is about.
     pub fn message(&self) -> Option<Seq> {
         match self {
-            Self::Edit { seq, .. } | Self::Delete { seq } | Self::React { seq, .. } => Some(*seq),
+            Self::Edit { seq, .. }
+            | Self::Delete { seq }
+            | Self::React { seq, .. }
+            | Self::Reacts { seq, .. } => Some(*seq),
             Self::Join { .. } | Self::Leave { .. } | Self::Role { .. } | Self::Meta(_) => None,
         }
     }
@@ -87,7 +111,11 @@ impl What {
     pub fn concerns(&self) -> Option<UserId> {
         match self {
             Self::Join { user, .. } | Self::Leave { user, .. } | Self::Role { user, .. } => Some(*user),
-            Self::Edit { .. } | Self::Delete { .. } | Self::React { .. } | Self::Meta(_) => None,
+            Self::Edit { .. }
+            | Self::Delete { .. }
+            | Self::React { .. }
+            | Self::Reacts { .. }
+            | Self::Meta(_) => None,
         }
     }
 }
@@ -103,6 +131,10 @@ pub struct MetaChange {
     pub open: Option<bool>,
     /// What newcomers may read.
     pub history: Option<History>,
+    /// Who may send.
+    pub posting: Option<Posting>,
+    /// How long a member below admin waits between two messages, in seconds.
+    pub slow_mode_s: Option<u32>,
 }
 
 impl MetaChange {
@@ -113,6 +145,8 @@ impl MetaChange {
         self.avatar = self.avatar.filter(|avatar| *avatar != meta.avatar);
         self.open = self.open.filter(|open| *open != meta.open);
         self.history = self.history.filter(|history| *history != meta.history);
+        self.posting = self.posting.filter(|posting| *posting != meta.posting);
+        self.slow_mode_s = self.slow_mode_s.filter(|seconds| *seconds != meta.slow_mode_s);
         self
     }
 
@@ -123,6 +157,8 @@ impl MetaChange {
             avatar: self.avatar.unwrap_or(meta.avatar),
             open: self.open.unwrap_or(meta.open),
             history: self.history.unwrap_or(meta.history),
+            posting: self.posting.unwrap_or(meta.posting),
+            slow_mode_s: self.slow_mode_s.unwrap_or(meta.slow_mode_s),
             ..meta.clone()
         }
     }
@@ -175,6 +211,9 @@ mod tests {
             avatar: None,
             open: false,
             history: History::All,
+            posting: Posting::Members,
+            slow_mode_s: 0,
+            labels: Vec::new(),
             created_by: UserId::from_u128(1),
             created_at: Ms(1),
         };

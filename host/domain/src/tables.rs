@@ -7,7 +7,8 @@ mod work;
 pub use work::*;
 
 use crate::{
-    conversation::{Circle, Head, Listed, Marks, Member, Meta, Rise},
+    contact::{Contact, Relation},
+    conversation::{Circle, Head, Link, Listed, Marks, Member, Meta, Rise, Settings, SettingsChange},
     held::{Held, Rejection, Settled},
     id::{ClientId, ConversationId, Generation, LoginId, Rev, Seq, UserId},
     message::{Accepted, Message},
@@ -20,6 +21,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::{ops::RangeInclusive, sync::Arc};
+use uuid::Uuid;
 
 /// Whether a conditional write found what it expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +133,26 @@ pub trait Conversations: Send + Sync + 'static {
         at: Ms,
     ) -> Result<Option<(Head, Vec<Revision>)>, Error>;
 
+    /// Lets readers of a channel in or out: no revision tells of it, and its head stays. They are as given afterwards;
+    /// the marks of who is in begin where the last interval does.
+    async fn admit(&self, channel: ConversationId, readers: &[Member], at: Ms) -> Result<(), Error>;
+
+    /// Stores a link into a conversation; it is gone by itself at its `expires_at`.
+    async fn put_link(&self, conversation: ConversationId, link: &Link) -> Result<(), Error>;
+
+    /// The links into a conversation that have not ended.
+    async fn links(&self, conversation: ConversationId) -> Result<Vec<Link>, Error>;
+
+    /// Ends a link; one that has ended already is no error.
+    async fn drop_link(&self, conversation: ConversationId, secret: Uuid) -> Result<(), Error>;
+
+    /// The open conversations after that id, in order of ids, with their titles: up to `limit`.
+    async fn open_conversations(
+        &self,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Option<String>)>, Error>;
+
     /// Appends messages, one outcome per append.
     async fn append(&self, appends: Vec<Append>) -> Vec<Appended>;
 
@@ -234,6 +256,18 @@ pub trait Conversations: Send + Sync + 'static {
     /// told when they resume.
     async fn note_peer_changed(&self, told: &[(UserId, ConversationId)], at: Ms) -> Result<(), Error>;
 
+    /// What users set for themselves in conversations, in the order asked.
+    async fn settings(&self, asked: &[(UserId, ConversationId)]) -> Result<Vec<Settings>, Error>;
+
+    /// Changes what a user set for themselves in a conversation; `None` where that changes nothing.
+    async fn set(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        change: &SettingsChange,
+        at: Ms,
+    ) -> Result<Option<Settings>, Error>;
+
     /// Hides a message from that user for ever; returns how many they hid there. Hiding it again changes nothing.
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error>;
 
@@ -281,6 +315,26 @@ pub trait LastSeen: Send + Sync + 'static {
 
     /// Stores when users were seen; an earlier time changes nothing.
     async fn raise_last_seen(&self, seen: &[(UserId, Ms)]) -> Result<(), Error>;
+}
+
+/// How users stand to each other.
+#[async_trait]
+pub trait Relations: Send + Sync + 'static {
+    /// The relation of two users; the default where nothing ever happened between them.
+    async fn relation(&self, a: UserId, b: UserId) -> Result<Relation, Error>;
+
+    /// Replaces the relation of two users if it still is `before`, and both their copies. Cut off anywhere, both
+    /// copies are of before or of after, and the same way round.
+    async fn relate(
+        &self,
+        a: UserId,
+        b: UserId,
+        before: &Relation,
+        after: &Relation,
+    ) -> Result<Written, Error>;
+
+    /// Everyone who stands, or stood once, in a relation to that user, in order of ids.
+    async fn contacts(&self, user: UserId) -> Result<Vec<Contact>, Error>;
 }
 
 /// The drafts on hold. A timer stands for each conversation that has any, from before they are stored.

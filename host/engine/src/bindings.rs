@@ -2,6 +2,7 @@
 //!
 //! Start with [`Told`] and [`Shown`]: they borrow, so that a call copies each string once, into the guest.
 
+use crate::faults::{self, Fault};
 use godwit_domain::{conversation, filter, id::UserId, message, user::User};
 
 wasmtime::component::bindgen!({
@@ -169,7 +170,11 @@ impl<'a> Shown<'a> {
         };
         types::Content {
             kind,
-            body: if kind == types::ContentKind::Encrypted { "" } else { &self.content.body },
+            body: if kind == types::ContentKind::Encrypted && !faults::on(Fault::EncryptedShown) {
+                ""
+            } else {
+                &self.content.body
+            },
             attachments: &self.attachments,
             reply_to: self.content.reply_to.map(|seq| seq.0),
             thread: self.content.thread.map(|seq| seq.0),

@@ -8,7 +8,10 @@
 //!
 //! While nothing fails, a call costs one atomic load: [`Breaker::is_calm`].
 
-use crate::options;
+use crate::{
+    faults::{self, Fault},
+    options,
+};
 use godwit_domain::{id::UserId, plugin::Circuit, time::Ms};
 use parking_lot::Mutex;
 use std::{
@@ -156,7 +159,8 @@ impl Breaker {
             // A call from before it opened.
             _ => false,
         };
-        if !trips {
+        let trips = trips || faults::on(Fault::BreakerCountsCalls);
+        if !trips || faults::on(Fault::BreakerNever) {
             return Trip::None;
         }
         inner.phase = Phase::Open { until: now.plus(self.settings.pause_ms.into()) };

@@ -9,6 +9,7 @@ mod deliver;
 use crate::{
     answer::Answer,
     bindings::Told,
+    faults::{self, Fault},
     hooks::{Question, Subject},
     instance::Failure,
     options::Options,
@@ -50,7 +51,9 @@ impl Snapshot {
     pub(crate) fn new(generation: Generation, seats: Vec<Seat>, options: &Options) -> Self {
         let mut order: Vec<u16> = (0..=u16::MAX).take(seats.len()).collect();
         // By id already, which the sort keeps among equals.
-        order.sort_by_key(|place| seats[usize::from(*place)].priority());
+        if !faults::on(Fault::PriorityIgnored) {
+            order.sort_by_key(|place| seats[usize::from(*place)].priority());
+        }
         let serving = |hook| {
             let serves = |place: &u16| seats[usize::from(*place)].serves(hook);
             order.iter().copied().filter(serves).collect()
@@ -144,9 +147,11 @@ impl Snapshot {
         let (mut held, mut unheard) = (None, None);
         for place in &self.moderation {
             match self.ask(*place, Question::Review(subject), pass).await {
+                Ok(Answer::Reject(_)) if faults::on(Fault::FirstRejectGoesOn) => {}
                 Ok(Answer::Reject(reason)) => return Found::Reject(*place, reason),
                 Ok(Answer::Hold(reason)) => drop(held.get_or_insert((*place, reason))),
                 Ok(_) => {}
+                Err(_) if faults::on(Fault::FailureAllows) => {}
                 Err(Decision::Poison) => return Found::Reject(*place, poisonous()),
                 Err(how) => match self.seat(*place).unjudged(pass.told.told().conversation.as_ref(), how) {
                     OnOpen::Hold if matches!(subject, Subject::Message(_)) => {
@@ -226,6 +231,9 @@ impl Version {
         let (whose, hook) = (pass.whose, question.hook());
         let call = self.health.admit(hook, UserId(whose), || Print::of(self.print, question))?;
         let pool = self.pool.as_ref().map_err(|why| Failure::trap(&**why))?;
+        if faults::on(Fault::ChainUnbounded) {
+            pass.cpu_ms = pool.call_cpu_ms();
+        }
         if pass.cpu_ms == 0 {
             let why = "the filters before it used up the CPU time of the whole chain";
             return Err(Failure::deadline(why));
@@ -270,7 +278,11 @@ impl Chain for Snapshot {
         original: Option<&Message>,
     ) -> (Judgement, Verdict) {
         let mut pass = self.pass(scene, self.normalise.len() + self.moderation.len());
-        let verdict = |pass: Pass<'_>| Verdict { generation: self.generation, steps: pass.steps };
+        let generation = match faults::on(Fault::GenerationOff) {
+            true => self.generation.next(),
+            false => self.generation,
+        };
+        let verdict = |pass: Pass<'_>| Verdict { generation, steps: pass.steps };
         for place in &self.normalise {
             match self.ask(*place, Question::Normalise(&content), &mut pass).await {
                 Ok(Answer::Rewrite { body, mentions }) => {

@@ -6,6 +6,7 @@
 
 use crate::{
     breaker::{Admission, Breaker, Trip},
+    faults::{self, Fault},
     instance::Failure,
     metrics::{HOOKS, Meter},
     options::Options,
@@ -115,7 +116,11 @@ impl Health {
             if self.stopped.load(Relaxed) {
                 return Err(Failure::not_asked(Decision::Open, "the version is in quarantine"));
             }
-            if !self.poison.is_empty() && print().is_some_and(|print| self.poison.refuses(print, now)) {
+            let shown = faults::on(Fault::PoisonShown);
+            if !shown
+                && !self.poison.is_empty()
+                && print().is_some_and(|print| self.poison.refuses(print, now))
+            {
                 let why = "a plugin is not shown again what killed it twice";
                 return Err(Failure::not_asked(Decision::Poison, why));
             }
@@ -217,7 +222,7 @@ impl Health {
             Role::Canary => What::EndCanary(why),
             Role::Quarantined => return,
         };
-        if self.stopped.swap(true, Relaxed) {
+        if faults::on(Fault::QuarantineNever) || self.stopped.swap(true, Relaxed) {
             return;
         }
         if !self.raise(what) {

@@ -6,6 +6,7 @@
 use crate::{
     answer::Answer,
     bindings::{Told, lifecycle},
+    faults::{self, Fault},
     hooks::{Guests, Question, typed},
     metrics::Meter,
     options::{Options, kib, mib},
@@ -22,7 +23,7 @@ use std::{
     task::Poll,
     time::{Duration, Instant},
 };
-use wasmtime::{Store, Trap, component::InstancePre};
+use wasmtime::{FrameSymbol, Store, Trap, WasmBacktrace, component::InstancePre};
 use wasmtime_wasi::ResourceTable;
 
 /// Everything that an instance of one plugin, version and configuration is made from.
@@ -94,7 +95,7 @@ impl Instance {
             let instance = blueprint.pre.instantiate_async(&mut store).await?;
             let pre = &blueprint.pre;
             let guests = Guests::load(&blueprint.hooks, pre, &mut store, &instance)?;
-            let refusal = match blueprint.lifecycle {
+            let refusal = match blueprint.lifecycle && !faults::on(Fault::InitSkipped) {
                 true => {
                     let lifecycle = lifecycle::GuestIndices::new(pre)
                         .and_then(|guest| guest.load(&mut store, &instance))
@@ -128,6 +129,12 @@ impl Instance {
         self.usable
     }
 
+    /// Bytes of memory that it has, and may have.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let memory = &self.store.data().memory;
+        (memory.bytes, memory.bytes_max)
+    }
+
     /// Whether it has served its time.
     pub(crate) fn worn(&self) -> bool {
         self.calls_left == 0
@@ -146,7 +153,7 @@ impl Instance {
         let options = &blueprint.options;
         let granted_ms = options.call_cpu_ms.min(*cpu_ms);
         // Stays so if this call fails, or if its future is dropped.
-        self.usable = false;
+        self.usable = faults::on(Fault::StoreUsedAgain);
         self.calls_left = self.calls_left.saturating_sub(1);
         (self.asked_at, self.asked_by) = (now, thread());
         store.data_mut().budget = Budget::of(granted_ms);
@@ -187,7 +194,9 @@ impl Drop for Instance {
 fn store(blueprint: &Blueprint) -> Store<State> {
     let options = &blueprint.options;
     let mut table = ResourceTable::new();
-    table.set_max_capacity(options.handles_max as usize);
+    if !faults::on(Fault::HandlesUnbounded) {
+        table.set_max_capacity(options.handles_max as usize);
+    }
     let state = State {
         private: blueprint.private.clone(),
         version: blueprint.version.clone(),
@@ -203,8 +212,12 @@ fn store(blueprint: &Blueprint) -> Store<State> {
     };
     let mut store = Store::new(blueprint.pre.engine(), state);
     store.limiter(|state| &mut state.memory);
-    store.set_hostcall_fuel(kib(options.result_kib_max));
-    store.set_max_component_handles(options.handles_max as usize);
+    if !faults::on(Fault::ResultUnbounded) {
+        store.set_hostcall_fuel(kib(options.result_kib_max));
+    }
+    if !faults::on(Fault::HandlesUnbounded) {
+        store.set_max_component_handles(options.handles_max as usize);
+    }
     // A new store's deadline has passed already.
     store.set_epoch_deadline(1);
     let ticker = blueprint.ticker.clone();
@@ -230,23 +243,48 @@ pub(crate) async fn cut<T>(
     let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
     let result = match first {
         Poll::Ready(result) => result,
+        Poll::Pending if faults::on(Fault::WallUnbounded) => call.await,
         Poll::Pending => match Box::pin(tokio::time::timeout(wall, call)).await {
             Ok(result) => result,
             Err(_) => return Err(Failure::deadline(format!("more than {} ms passed", wall.as_millis()))),
         },
     };
-    result.map_err(|error| match error.downcast_ref::<Trap>() {
-        // The instances of other plugins are all there may be: nothing that this one did.
-        None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
-            Failure::not_asked(Decision::Busy, format!("{error:#}"))
-        }
-        Some(Trap::Interrupt) => Failure::deadline(format!("more than {} used", cpu())),
-        trap => {
-            let why = trap.map_or_else(|| format!("{error:#}"), |trap| format!("{trap}"));
-            Failure { how: Decision::Trap, kind: kind(trap, &why), why }
+    result.map_err(|error| {
+        let place = place(&error).map(|place| format!(", {place}")).unwrap_or_default();
+        match error.downcast_ref::<Trap>() {
+            // The instances of other plugins are all there may be: nothing that this one did.
+            None if error.is::<wasmtime::PoolConcurrencyLimitError>() => {
+                Failure::not_asked(Decision::Busy, format!("{error:#}"))
+            }
+            Some(Trap::Interrupt) => Failure::deadline(format!("more than {} used{place}", cpu())),
+            trap => {
+                let why = match trap {
+                    Some(trap) => trap.to_string(),
+                    // Around what a host function said stands only where the guest was.
+                    None if error.downcast_ref::<WasmBacktrace>().is_some() => error.root_cause().to_string(),
+                    None => format!("{error:#}"),
+                };
+                Failure { how: Decision::Trap, kind: kind(trap, &why), why: why + &place }
+            }
         }
     })
 }
+
+/// Where in the guest it was, as far as the component says so: its author's own source rather than what that calls.
+fn place(error: &wasmtime::Error) -> Option<String> {
+    let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
+    let lines = || frames.iter().flat_map(|frame| frame.symbols());
+    let line = |symbol: &FrameSymbol| Some((symbol.file()?.to_owned(), symbol.line()?));
+    let own = lines().filter_map(line).find(|(file, _)| !FOREIGN.iter().any(|part| file.contains(part)));
+    if let Some((file, line)) = own.or_else(|| lines().find_map(line)) {
+        return Some(format!("at {file}:{line}"));
+    }
+    let name = frames.iter().find_map(|frame| frame.func_name())?;
+    Some(format!("in `{}`", &name[..name.floor_char_boundary(100)]))
+}
+
+/// What sources of libraries have in their paths.
+const FOREIGN: [&str; 3] = ["/rustc/", "/.cargo/", "/godwit/sdk/"];
 
 /// Which kind of trap it was, for metrics.
 fn kind(trap: Option<&Trap>, why: &str) -> &'static str {

@@ -7,7 +7,10 @@ use crate::{
     options::{Options, kib, mib},
     state::State,
 };
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, component::Linker};
+use wasmtime::{
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    component::Linker,
+};
 
 /// Core instances in one component; components made from JavaScript or Python have about a hundred.
 const CORE_INSTANCES_MAX: u32 = 128;
@@ -26,6 +29,8 @@ pub(crate) fn config() -> Config {
         .concurrency_support(false)
         // The compiling process is one of the machine's many tasks, and may not start threads.
         .parallel_compilation(false)
+        // Where a component says which line its code came from, a trap names the line.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .wasm_memory64(false);
     config
 }

@@ -3,7 +3,11 @@
 //! It owns the ring of log lines and the sliding counters, both bounded, and refuses to know who calls.
 //! Start with [`Private`]: what is one plugin's and no one else's.
 
-use crate::{actor::copy::Copy, options::Options};
+use crate::{
+    actor::copy::Copy,
+    faults::{self, Fault},
+    options::Options,
+};
 use godwit_domain::{
     plugin::LogLine,
     time::{Clock, Ms},
@@ -58,7 +62,10 @@ impl Private {
 
     /// The same plugin's for its actors: one log and one copy of its `kv`, and counters of their own, so that what
     /// filters are shown cannot leak through them.
-    pub(crate) fn of_actors(&self, options: &Options) -> Arc<Self> {
+    pub(crate) fn of_actors(self: &Arc<Self>, options: &Options) -> Arc<Self> {
+        if faults::on(Fault::RateShared) {
+            return self.clone();
+        }
         let make = || {
             Arc::new(Self {
                 id: self.id.clone(),
@@ -136,7 +143,7 @@ impl Log {
                 self.push(at, "warn", version, &text);
             }
         }
-        if self.in_second == self.lines_per_s {
+        if self.in_second == self.lines_per_s && !faults::on(Fault::LogUnbounded) {
             self.dropped += 1;
             return false;
         }

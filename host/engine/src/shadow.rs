@@ -7,6 +7,7 @@
 use crate::{
     answer::Answer,
     bindings::Told,
+    faults::{self, Fault},
     hooks::{Question, Subject},
     instance::{Blueprint, Failure, Instance},
     options::Options,
@@ -123,6 +124,9 @@ impl Shadow {
     ///
     /// Compared is what decides about messages: their text, and whether people may read it.
     pub(crate) fn offer(&self, question: Question<'_>, scene: &Scene, answer: &Result<Answer, Failure>) {
+        if faults::on(Fault::ShadowBlind) {
+            return;
+        }
         let hook = question.hook();
         let (Question::Normalise(content) | Question::Review(Subject::Message(content))) = question else {
             return;

@@ -3,6 +3,7 @@
 use crate::{
     actor::running::Running,
     bindings::{log, rate, types},
+    faults::{self, Fault},
     runtime::{MEMORIES_MAX, TABLES_MAX},
     services::Private,
 };
@@ -46,7 +47,7 @@ impl Budget {
         self.sampled_ms += elapsed_ms;
         // The first tick counts as one, however late it comes: what a short call used before is not known.
         match self.used_ms {
-            used if used > self.granted_ms => UpdateDeadline::Interrupt,
+            used if used > self.granted_ms && !faults::on(Fault::CpuUnbounded) => UpdateDeadline::Interrupt,
             // A short call that a tick happens to meet goes on: yielding, it would keep its instance for as long as
             // every other task takes, and calls would queue behind it.
             1 => UpdateDeadline::Continue(1),
@@ -66,7 +67,7 @@ pub(crate) struct Memory {
 impl ResourceLimiter for Memory {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let bytes = self.bytes - current + desired;
-        if bytes > self.bytes_max {
+        if bytes > self.bytes_max && !faults::on(Fault::MemoryUnbounded) {
             // An error and not a refusal, so that the log says what ended the call.
             wasmtime::bail!("memory limit: {bytes} bytes asked, the limit is {}", self.bytes_max);
         }
@@ -75,7 +76,7 @@ impl ResourceLimiter for Memory {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > self.table_elements_max {
+        if desired > self.table_elements_max && !faults::on(Fault::TableUnbounded) {
             let limit = self.table_elements_max;
             wasmtime::bail!("table limit: {desired} elements asked, the limit is {limit}");
         }

@@ -4,7 +4,11 @@
 //! waits: every pollable is ready at once, because a filter that sleeps holds up a message. An actor that sleeps holds
 //! up itself, within its wall-clock time.
 
-use crate::{services::Private, state::State};
+use crate::{
+    faults::{self, Fault},
+    services::Private,
+    state::State,
+};
 use parking_lot::Mutex;
 use std::{
     pin::Pin,
@@ -33,7 +37,7 @@ const WRITE_BYTES_MAX: usize = 4 << 10;
 /// Links WASI, with pollables that are waited for or not.
 pub(crate) fn link(linker: &mut Linker<State>, waits: bool) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    if waits {
+    if waits || faults::on(Fault::PollablesWait) {
         return Ok(());
     }
     linker.allow_shadowing(true);
@@ -56,7 +60,11 @@ pub(crate) fn context(private: &Arc<Private>, version: &Arc<str>) -> WasiCtx {
         let (private, version) = (private.clone(), version.clone());
         Output(Arc::new(Mutex::new(Lines { private, version, level, partial: Vec::new() })))
     };
-    WasiCtx::builder()
+    let mut builder = WasiCtx::builder();
+    if faults::on(Fault::WasiOpen) {
+        builder.arg("godwit").env("HOME", "/");
+    }
+    builder
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)

@@ -6,6 +6,7 @@
 //! Start with [`cli`] for what it can be told to do, then [`serve`] for how the parts are put together.
 
 mod admin;
+mod author;
 mod cli;
 mod clock;
 mod config;

@@ -17,9 +17,7 @@ use godwit_core::{
     host::{self, Host},
     registry::Registry as Sessions,
 };
-use godwit_domain::{
-    notification::Undelivered, plugin, relations::Nobody, tables::Conversations, time::Clock,
-};
+use godwit_domain::{notification::Undelivered, plugin, tables::Conversations, time::Clock};
 use godwit_engine::Engine;
 use godwit_gateway::{Door, Gateway, Parts};
 use godwit_storage::{redb::Backend, tables::Tables};
@@ -151,6 +149,7 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         },
         epoch: tables.epoch().await?,
         conversations: tables.clone(),
+        relation_tables: tables.clone(),
         held: tables.clone(),
         deferrals: tables.clone(),
         notifications: Arc::new(Undelivered),
@@ -160,7 +159,6 @@ pub async fn start(settings: &Settings) -> anyhow::Result<Running> {
         actors: engine.clone(),
         work: tables.clone(),
         actor_metrics,
-        relations: Arc::new(Nobody),
         last_seen: tables.clone(),
         presence: settings.presence.clone(),
         plugin_tables: tables,

@@ -1,13 +1,17 @@
 //! Objects as clients see them. They borrow from the domain, so that a frame is written without copying it first.
 
+mod contact;
 mod held;
+mod link;
 mod revision;
 
+pub use contact::Contact;
 pub use held::{Held, HeldDraft, Hold, OnHold, Verdict};
+pub use link::Link;
 pub use revision::{Head, Hidden, Revision};
 
 use godwit_domain::{
-    conversation::{History, Kind, Role},
+    conversation::{History, Kind, Posting, Role},
     id::{ClientId, ConversationId, Rev, Seq, SessionId, UserId},
     message,
     time::Ms,
@@ -58,6 +62,12 @@ impl<'a> User<'a> {
     /// The user as they see themselves.
     pub fn own(user: &'a user::User) -> Self {
         Self { privacy: Some(user.privacy), ..Self::from(user) }
+    }
+
+    /// The same as one sees it who is `blocked`: by what name to call them, and nothing of their profile beside.
+    #[must_use]
+    pub fn guarded(self, blocked: bool) -> Self {
+        if blocked { Self { avatar: None, time_zone: None, ..self } } else { self }
     }
 }
 
@@ -173,6 +183,12 @@ pub struct Conversation<'a> {
     pub encrypted: bool,
     /// What newcomers may read.
     pub history: History,
+    /// Who may send, where that is not every member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub posting: Option<Posting>,
+    /// How long a member waits between two messages, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_mode_s: Option<u32>,
     /// The newest message's number.
     pub last_seq: Seq,
     /// The newest revision's number.
@@ -194,6 +210,12 @@ pub struct Conversation<'a> {
     /// How far it has reached a device of the peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_received_seq: Option<Seq>,
+    /// The asker's own setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted_until: Option<Ms>,
+    /// The asker's own setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<&'a str>,
     /// The asker's own setting.
     pub pinned: bool,
     /// The asker's own setting.
@@ -314,8 +336,8 @@ pub struct Connected<'a> {
     pub recovered: bool,
     /// The newest conversations, or those that changed.
     pub conversations: Vec<Conversation<'a>>,
-    /// All contacts.
-    pub contacts: [(); 0],
+    /// All contacts, or those that changed.
+    pub contacts: Vec<Contact<'a>>,
     /// The user's drafts on hold.
     pub held: Vec<Held>,
     /// Where `sync` goes on, if there is more.

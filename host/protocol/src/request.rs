@@ -80,6 +80,8 @@ requests! {
     Conversation(Conversation) = "conversation";
     /// The asker's conversations.
     Conversations(Conversations) = "conversations";
+    /// The conversations that anyone may join.
+    Discover(Discover) = "discover";
     /// A message.
     Send(Send) = "send";
     /// Messages that were sent.
@@ -106,6 +108,12 @@ requests! {
     Receipts(Receipts) = "receipts";
     /// Someone is to go.
     Remove(Remove) = "remove";
+    /// A link by which others come in.
+    Link(Link) = "link";
+    /// The links by which others come in.
+    Links(Conversation) = "links";
+    /// A link that is to end.
+    Unlink(Unlink) = "unlink";
     /// To come in where anyone may.
     Join(Join) = "join";
     /// To go.
@@ -140,6 +148,12 @@ requests! {
     Presence(Watch) = "presence";
     /// Someone is writing; the one request without a reply.
     Typing(Typing) = "typing";
+    /// The asker's contacts.
+    Contacts(Contacts) = "contacts";
+    /// What is done about another user.
+    Contact(Contact) = "contact";
+    /// What the asker sets for themselves in a conversation.
+    Settings(Settings) = "settings";
 }
 
 /// The number of items to answer: the default where none is asked, cut to the maximum, `invalid` below 1.

@@ -1,5 +1,7 @@
 // A host of the client protocol in memory: enough of it to try a client against, faults on demand included.
 // It keeps nothing, moderates by a function, and trusts everyone. It is no model of how the real host works inside.
+//
+// This file is long because it answers every request that the client has a method for.
 
 import { createHash, randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -44,6 +46,7 @@ class Host {
   #sessions = new Set();
   #httpSessions = new Map();
   #held = new Map();
+  #contacts = new Map();
   #clock = 0;
 
   /** Says why a body is refused: `{code, text}` or nothing. */
@@ -280,7 +283,7 @@ class Host {
       if (fault === "drop") this[name](session, request[name], later);
       return fault === "drop" ? fault : { id, error: fault };
     }
-    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "commands", "command", "follow", "unfollow", "active", "watch", "presence", "profile", "typing"];
+    const known = ["connect", "direct", "create", "invite", "members", "conversation", "conversations", "send", "history", "received", "read", "users", "commands", "command", "follow", "unfollow", "active", "watch", "presence", "profile", "typing", "contacts", "contact", "settings", "discover", "join", "update", "link"];
     if (!known.includes(name)) return { id, error: refusal("unknown_request", `no request is called \`${name}\``) };
     if (name === "typing") return this.typing(session, request[name], later);
     try {
@@ -369,9 +372,9 @@ class Host {
     const peer = peerId && { peer: this.#users.get(peerId).user, peer_read_seq: members.get(peerId).read_seq, peer_received_seq: members.get(peerId).received_seq };
     return {
       id, kind, title, ...peer, members: [...members.keys()], member_count: members.size, role: marks.role,
-      open: false, encrypted: false, history: "since_join", last_seq: messages.length, last_rev: revisions,
+      open: conversation.open ?? false, encrypted: false, history: "since_join", last_seq: messages.length, last_rev: revisions,
       last_message: messages.at(-1), read_seq: marks.read_seq, received_seq: marks.received_seq,
-      unread: messages.length - marks.read_seq, hidden: 0, pinned: false, archived: false, updated_at,
+      unread: messages.length - marks.read_seq, hidden: 0, pinned: false, archived: false, ...marks.settings, updated_at,
     };
   }
 
@@ -397,7 +400,7 @@ class Host {
     Object.assign(session, { user: user.id, login });
     this.#sessions.add(session);
     const { conversations } = this.conversations(session, { limit: window });
-    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, contacts: [], held: this.#heldBy(user.id) };
+    return { user, session: randomUUID(), epoch: this.epoch, cursor: "0", recovered: false, conversations, contacts: this.contacts(session).contacts, held: this.#heldBy(user.id) };
   }
 
   users(session, { query, ids }) {
@@ -420,15 +423,80 @@ class Host {
     return this.answers.get(client_id) || {};
   }
 
+  #contact(user, other) {
+    const { state = "none", since = 0 } = this.#contacts.get(`${user} ${other}`) ?? {};
+    return { user: this.#users.get(other).user, state, since };
+  }
+
+  contacts({ user }) {
+    const others = [...this.#users.keys()].filter((other) => other !== user);
+    return { contacts: others.map((other) => this.#contact(user, other)).filter(({ state }) => state !== "none") };
+  }
+
+  contact(session, { user: other, action }, later) {
+    const me = session.user;
+    const [mine, theirs] = [this.#contact(me, other).state, this.#contact(other, me).state];
+    const none = theirs === "blocked" ? "blocked" : "none";
+    if (action === "request" && [mine, theirs].includes("blocked")) this.#refuse("blocked", "one of you blocks the other");
+    if (["accept", "decline"].includes(action) && mine !== "asked") this.#refuse("conflict", "there is no request of theirs");
+    const friends = ["friend", "friend"];
+    const request = mine === "asked" ? friends : ["requested", "asked"];
+    const states = { request, accept: friends, decline: ["none", "none"], remove: ["none", none], block: ["blocked", none], unblock: ["none", none] };
+    const [to, then] = states[action];
+    const since = this.#tick();
+    for (const [one, two, before, state] of [[me, other, mine, to], [other, me, theirs, then]]) {
+      if (before === state) continue;
+      this.#contacts.set(`${one} ${two}`, { state, since });
+      later(one, { contact: this.#contact(one, two) }, session);
+    }
+    return { contact: this.#contact(me, other) };
+  }
+
+  settings(session, { conversation: id, ...settings }, later) {
+    const conversation = this.#find(session, id);
+    const member = conversation.members.get(session.user);
+    member.settings = { ...member.settings, ...settings };
+    later(session.user, { conversation: this.#show(conversation, session.user) }, session);
+    return { conversation: this.#show(conversation, session.user) };
+  }
+
   direct(session, { user }, later) {
     if (!this.#users.has(user)) this.#refuse("unknown_user", `no user \`${user}\``);
     const id = derived("direct", ...[session.user, user].sort());
     return { conversation: this.#show(this.#make(id, { kind: "direct" }, session.user, [user], later, session), session.user) };
   }
 
-  create(session, { client_id, title, members = [] }, later) {
+  create(session, { client_id, kind, title, open = false, members = [] }, later) {
     const id = derived("create", session.user, client_id);
-    return { conversation: this.#show(this.#make(id, { kind: "group", title }, session.user, members, later, session), session.user) };
+    return { conversation: this.#show(this.#make(id, { kind, title, open }, session.user, members, later, session), session.user) };
+  }
+
+  discover(session, { query = "" }) {
+    const open = [...this.#conversations.values()].filter((one) => one.open && one.title.includes(query));
+    return { conversations: open.map(({ id, kind, title, members }) => ({ id, kind, title, member_count: members.size })) };
+  }
+
+  join(session, { conversation, code }, later) {
+    const found = code ? [...this.#conversations.values()].find((one) => one.code === code) : this.#conversations.get(conversation);
+    if (!found || !(code || found.open)) this.#refuse("not_found", "no such conversation or link");
+    const [mark, role] = [found.messages.length, found.kind === "channel" ? "reader" : "member"];
+    found.members.set(session.user, { role, since: 0, read_seq: mark, received_seq: mark, joined_at: Date.now() });
+    later(session.user, { conversation: this.#show(found, session.user) });
+    return { rev: found.revisions };
+  }
+
+  update(session, { conversation: id, client_id, ...changes }, later) {
+    const conversation = Object.assign(this.#find(session, id), changes);
+    conversation.revisions += 1;
+    const revision = { conversation: id, rev: conversation.revisions, at_seq: conversation.messages.length, by: session.user, at: Date.now(), meta: changes };
+    for (const member of conversation.members.keys()) later(member, { revision });
+    return { rev: conversation.revisions };
+  }
+
+  link(session, { conversation }) {
+    const code = randomUUID();
+    this.#find(session, conversation).code = code;
+    return { link: { code, by: session.user, created_at: Date.now() } };
   }
 
   invite(session, { conversation: id, users }, later) {

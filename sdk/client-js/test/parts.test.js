@@ -107,6 +107,8 @@ test("a revision is taken over once, and what is deleted shows nothing", () => {
   assert.deepEqual([liked.reactions, liked.my_reactions], [{ "+1": 1 }, ["+1"]]);
   const unliked = revised(liked, { rev: 4, at: 9, by: "b", react: { seq: 4, emoji: "+1", on: false, count: 0 } }, "b");
   assert.deepEqual([unliked.reactions, unliked.my_reactions], [{}, []]);
+  const many = revised(liked, { rev: 4, at: 9, react: { seq: 4, counts: { "+1": 0, "!": 300 } } }, "b");
+  assert.deepEqual([many.reactions, many.my_reactions], [{ "!": 300 }, ["+1"]], "who, is not told");
   const gone = revised(liked, { rev: 5, at: 9, by: "a", delete: { seq: 4 } }, "b");
   assert.deepEqual([gone.body, gone.deleted, gone.reactions], ["", true, undefined]);
   assert.equal(revised(gone, { rev: 6, at: 9, by: "a", edit: { seq: 4, body: "back" } }, "b"), null);

@@ -110,30 +110,35 @@ pub trait Build: Instance {
 
 impl<P: Build> lifecycle::exports::godwit::plugin::lifecycle::Guest for Served<P> {
     fn init(config: String) -> Result<(), String> {
+        crate::broken::watch();
         P::build(&config)
     }
 }
 
 impl<P: Normalise + Instance> normalise::exports::godwit::plugin::normalise::Guest for Served<P> {
     fn normalise(scene: Scene, content: Content) -> Result<Option<Rewrite>, Reason> {
+        crate::broken::watch();
         P::instance().normalise(&scene, content)
     }
 }
 
 impl<P: Moderation + Instance> moderation::exports::godwit::plugin::moderation::Guest for Served<P> {
     fn review(scene: Scene, subject: Subject) -> Verdict {
+        crate::broken::watch();
         P::instance().review(&scene, subject)
     }
 }
 
 impl<P: FanOut + Instance> fan_out::exports::godwit::plugin::fan_out::Guest for Served<P> {
     fn choose(scene: Scene, message: Message, facts: Facts) -> Option<Audience> {
+        crate::broken::watch();
         P::instance().choose(&scene, &message, &facts)
     }
 }
 
 impl<P: Delivery + Instance> delivery::exports::godwit::plugin::delivery::Guest for Served<P> {
     fn decide(scene: Scene, message: Message, recipients: Vec<Recipient>) -> Vec<Attention> {
+        crate::broken::watch();
         P::instance().decide(&scene, &message, &recipients)
     }
 }

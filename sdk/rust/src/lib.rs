@@ -61,6 +61,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod broken;
 pub mod actors;
 mod hooks;
 mod instance;

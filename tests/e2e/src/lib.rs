@@ -7,6 +7,7 @@
 //! Start with [`server::Server::start`], then [`server::Server::person`], then [`client::Client::send`].
 
 pub mod admin;
+pub mod author;
 pub mod checker;
 pub mod client;
 pub mod http;

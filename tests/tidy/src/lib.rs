@@ -4,9 +4,10 @@
 //! tell right from wrong. `tests/project.rs` runs every check on this repository, `tests/planted.rs` runs each on
 //! planted breaches, so that a check that has stopped looking is noticed.
 //!
-//! Start with [`Tree`], then [`arrows`], [`source`] and [`docs`].
+//! Start with [`Tree`], then [`arrows`], [`source`], [`docs`] and [`contract`].
 
 pub mod arrows;
+pub mod contract;
 pub mod docs;
 pub mod source;
 

@@ -3,7 +3,7 @@
 use godwit_tidy::{
     Finding, Tree,
     arrows::{self, Crate, Dependency},
-    docs, source,
+    contract, docs, source,
 };
 
 /// Runs a check on these files; what it finds must be these places, in order.
@@ -198,4 +198,28 @@ fn fields_that_a_record_would_lose_are_found() {
     let attribute = concat!("//! x\n#[serde(skip_", "serializing_if = \"Vec::is_empty\")]\n");
     let files = [("host/domain/src/a.rs", attribute), ("host/protocol/src/b.rs", attribute)];
     finds(source::records, &files, &[("host/domain/src/a.rs", 2)]);
+}
+
+#[test]
+fn a_promise_without_its_test_or_its_switch_is_found_and_so_is_an_idle_switch() {
+    const PAGE: &str = "host/engine/CONTRACT.md";
+    let faults = ("host/engine/src/faults.rs", "switches! {\n    /// No.\n    LoopsOn = \"loops-on\",\n}\n");
+    let test = ("host/engine/tests/engine/bad.rs", "async fn a_loop_is_cut() {}\n");
+    let elsewhere = ("tests/e2e/tests/all/plugins.rs", "async fn it_is_seen() -> Result<()> {}\n");
+    let head = "| promise | test | switch |\n|---|---|---|\n";
+    let page = |rows: &str| format!("{head}{rows}");
+    let good = "| Loops end. | `tests/engine/bad.rs::a_loop_is_cut` | `loops-on` |\n";
+    let check = |rows: &str, expected: &[(&str, usize)]| {
+        let page = page(rows);
+        finds(contract::contract, &[(PAGE, &*page), faults, test, elsewhere], expected);
+    };
+    check(good, &[]);
+    let seen = "| It is seen. | `tests/e2e/tests/all/plugins.rs::it_is_seen` | – |\n";
+    check(&format!("{good}{seen}"), &[]);
+    check(&good.replace("a_loop_is_cut", "a_loop"), &[(PAGE, 3)]);
+    check(&good.replace("bad.rs", "good.rs"), &[(PAGE, 3)]);
+    check(&good.replace("loops-on", "loops-off"), &[(PAGE, 3), (faults.0, 0)]);
+    check(seen, &[(faults.0, 0)]);
+    check("", &[(PAGE, 0), (faults.0, 0)]);
+    finds(contract::contract, &[faults], &[(PAGE, 0)]);
 }

@@ -1,6 +1,6 @@
 //! Every check on this repository.
 
-use godwit_tidy::{Finding, Tree, arrows, docs, source};
+use godwit_tidy::{Finding, Tree, arrows, contract, docs, source};
 use std::path::Path;
 
 fn root() -> &'static Path {
@@ -70,4 +70,9 @@ fn decisions_are_numbered_and_whole() {
 #[test]
 fn released_interfaces_stay() {
     check(docs::interfaces(&tree()));
+}
+
+#[test]
+fn every_promise_to_plugins_has_its_test_and_its_switch() {
+    check(contract::contract(&tree()));
 }

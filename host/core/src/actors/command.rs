@@ -2,8 +2,13 @@
 //!
 //! The answer is stored with what the command caused, so that a repeat with the same client id gets the first one.
 
-use super::{Crew, client_id, desk::AtDesk, hear, lane::Lane, place};
-use crate::{host::Host, person::Person, sequencer::Standing, session::send};
+use super::{Crew, client_id, desk::AtDesk, hear, lane::Lane};
+use crate::{
+    host::Host,
+    person::Person,
+    sequencer::{Standing, place},
+    session::send,
+};
 use godwit_domain::{
     actor::{
         Act, Actor, Argument, ArgumentKind, Call, CommandSpec, Effects, Hook, Invocation, Outcome, Reply,

@@ -3,6 +3,7 @@
 //! One task per plugin stores them, so that what one of them writes the next is judged by.
 
 use super::{client_id, lane::Lane};
+use crate::faults::{self, Fault};
 use godwit_domain::{
     actor::{Act, Actor, Call, Effects, KvWrite, reference},
     tables::{
@@ -102,9 +103,12 @@ impl Lane {
     pub fn settlement(&self, call: &Call, end: End, effects: Effects) -> Result<Settlement, String> {
         check(&effects)?;
         let at = self.clock.now();
-        let Effects { reads, scans, writes, acts } = effects;
+        let Effects { mut reads, mut scans, writes, acts } = effects;
+        if faults::on(Fault::ConflictsUnseen) {
+            (reads, scans) = Default::default();
+        }
         let (mut errands, mut timers) = (Vec::new(), Vec::new());
-        let hops = call.hops.saturating_add(1);
+        let hops = call.hops.saturating_add(u8::from(!faults::on(Fault::HopsUncounted)));
         for (ordinal, act) in acts.into_iter().enumerate() {
             match act {
                 Act::SetTimer { name, at: fires_at, payload } => {
@@ -120,6 +124,7 @@ impl Lane {
                         hops: call.hops,
                     }));
                 }
+                Act::CancelTimer(_) if faults::on(Fault::TimersStay) => {}
                 Act::CancelTimer(name) => timers.push(TimerChange::Cancel(name)),
                 // Not served by this host yet, and never stored.
                 Act::Typing(_) => {}

@@ -3,12 +3,12 @@
 use super::lane::Lane;
 use crate::{
     host::Host,
-    sequencer::{Standing, View},
+    sequencer::{Standing, View, blocked},
 };
 use async_trait::async_trait;
 use godwit_domain::{
     actor::{Denied, Desk, Target},
-    conversation::{Member, Role},
+    conversation::Member,
     id::{ConversationId, Seq, UserId},
     message::Message,
     tables::KV_KEY_BYTES_MAX,
@@ -133,14 +133,18 @@ impl Desk for AtDesk {
     async fn sendable(&self, to: Target) -> Result<(), Denied> {
         match to {
             Target::Conversation(conversation) => match self.view(conversation).await? {
-                View { standing: Standing::In, role, .. } if role > Role::Reader => Ok(()),
+                View { standing: Standing::In, blocked: true, .. } => Err(denied(blocked())),
+                View { standing: Standing::In, role, meta, .. } if meta.may_post(role) => Ok(()),
                 View { standing: Standing::In, .. } => {
                     Err(Denied::Denied("its user may only read there".into()))
                 }
                 _ => Err(Denied::Denied("its user is not a member there".into())),
             },
             Target::User(user) => match self.user(user).await? {
-                Some(_) => Ok(()),
+                Some(_) => {
+                    let circle = self.host.relations.circle(self.lane.user.id).await.map_err(unavailable)?;
+                    if circle.blocks(user) { Err(denied(blocked())) } else { Ok(()) }
+                }
                 None => Err(Denied::NotFound),
             },
         }

@@ -7,10 +7,13 @@ use super::{
     hears_all,
     lane::Lane,
     patience::{How, failed},
-    place,
     range::Range,
 };
-use crate::{host::Host, sequencer::Stand};
+use crate::{
+    faults::{self, Fault},
+    host::Host,
+    sequencer::{Stand, place},
+};
 use godwit_domain::{
     actor::{Actor, Call, Event, EventKind, Hook, Outcome, What},
     conversation::Member,
@@ -214,6 +217,9 @@ impl Ear<'_> {
 
     /// Where a plugin begins that was never told anything there: after what was there before it came.
     async fn beginning(&self, conversation: ConversationId, stand: &Stand) -> Result<Position, Error> {
+        if faults::on(Fault::HeardFromTheBeginning) {
+            return Ok(Position { seq: Seq(0), rev: Rev(0), failing: None });
+        }
         let tables = &self.host.parts.conversations;
         let (last_seq, last_rev) = (stand.head.last_seq, stand.head.last_rev);
         let first = tables.first_sent_since(conversation, last_seq, self.lane.since).await?;
@@ -370,7 +376,8 @@ impl Ear<'_> {
             Change::React { .. } => EventKind::Reaction,
             Change::Join { .. } => EventKind::Joined,
             Change::Leave { .. } => EventKind::Left,
-            Change::Role { .. } | Change::Meta(_) => return Ok(None),
+            // Of reactions that were gathered the stream does not say whose they are.
+            Change::Role { .. } | Change::Meta(_) | Change::Reacts { .. } => return Ok(None),
         };
         let own = by == self.lane.user.id && about.is_some();
         if own || !self.wants(kind) || about.is_some_and(|seq| !range.may_read(seq)) {
@@ -388,7 +395,7 @@ impl Ear<'_> {
             Change::React { seq, emoji, on, .. } => What::Reaction { seq, emoji, on, by },
             Change::Join { user, .. } => What::Joined { user, by },
             Change::Leave { user, .. } => What::Left { user, by },
-            Change::Role { .. } | Change::Meta(_) => return Ok(None),
+            Change::Role { .. } | Change::Meta(_) | Change::Reacts { .. } => return Ok(None),
         };
         let Some(crew) = self.lane.crew() else { return Ok(None) };
         let hops = about.map_or(0, |seq| crew.cause(by, place.id, seq));
@@ -471,7 +478,7 @@ impl Ear<'_> {
             tracing::warn!(%plugin, %event, "an event is more than {HOPS_MAX} causes away from any person");
             return if by_place { Ok(Heard::Quiet) } else { over(Settlement::of(end)).await };
         }
-        if now.since(event.at) > AGE_MS_MAX {
+        if now.since(event.at) > AGE_MS_MAX && !faults::on(Fault::EventsNeverOld) {
             metrics.count(|metrics| &metrics.skipped, &lane.id);
             return if by_place { Ok(Heard::Quiet) } else { over(Settlement::of(end)).await };
         }

@@ -29,8 +29,7 @@ pub use watch::{Marked, Watch};
 use crate::{host::Host, sequencer::SHARDS};
 use godwit_domain::{
     actor::{Actor, Actors, EventKind, Hook},
-    conversation::{Kind, Meta},
-    filter::Place,
+    conversation::Kind,
     id::{ClientId, ConversationId, Seq, UserId},
     tables::{Work, Worker},
     time::{Clock, Ms},
@@ -332,18 +331,6 @@ pub(crate) async fn tend(host: Weak<Host>) {
 fn hears_conversations(actor: &dyn Actor) -> bool {
     let stands_there = |kind: &EventKind| !matches!(kind, EventKind::Timer | EventKind::Sent);
     actor.hooks().contains(&Hook::Bot) && actor.events().iter().any(stands_there)
-}
-
-/// The conversation as plugins are told of it.
-fn place(meta: &Meta, member_count: u32) -> Place {
-    Place {
-        id: meta.id,
-        kind: meta.kind,
-        title: meta.title.clone(),
-        member_count,
-        encrypted: false,
-        labels: Vec::new(),
-    }
 }
 
 /// Whether the plugin hears a conversation of which its user is no member.

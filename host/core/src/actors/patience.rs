@@ -2,6 +2,7 @@
 //!
 //! Pure: it counts; what is stored and when it is tried is the lane's to arrange.
 
+use crate::faults::{self, Fault};
 use godwit_domain::{tables::Failing, time::Ms};
 
 /// How often a plugin may break on one event.
@@ -39,6 +40,7 @@ pub fn failed(before: Failing, how: How, now: Ms) -> (Failing, Option<Ms>) {
         last_at: now,
     };
     let is_over = how == How::Drop || failing.traps >= TRAPS_MAX || waited_ms >= TRY_MS_MAX;
+    let is_over = is_over && !faults::on(Fault::GivenUpNever);
     (failing, (!is_over).then(|| now.plus(wait_ms(before.attempts))))
 }
 

@@ -370,7 +370,9 @@ async fn ask(
     };
     let role = card.members.get(&user).map_or(Role::Member, |(role, _)| *role);
     let attends = host.parts.registry.attends(user, conversation);
-    let recipients = [recipient(Arc::new(account.user), role, attends, mentions(message, user))];
+    let muted_until = host.stage.muted_until(user, conversation).await?;
+    let mentioned = mentions(message, user);
+    let recipients = [recipient(Arc::new(account.user), role, attends, mentioned, muted_until)];
     let mut spent = Spent::default();
     let asked = chain.decide(&scene, message, &recipients, &mut spent);
     let within = Duration::from_millis(host.parts.limits.deliver_ms);

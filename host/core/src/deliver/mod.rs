@@ -9,6 +9,7 @@
 
 mod queue;
 mod people;
+mod mutes;
 mod rule;
 pub mod later;
 
@@ -24,8 +25,10 @@ use godwit_domain::{
     filter::{Activity, Chain},
     id::{ConversationId, SessionId, UserId},
     message::Message,
-    time::Clock,
+    tables,
+    time::{Clock, Ms},
     user::User,
+    waist,
 };
 use godwit_protocol::object;
 use parking_lot::Mutex;
@@ -38,7 +41,7 @@ use std::{
     time::Duration,
 };
 
-use self::queue::Queue;
+use self::{mutes::Mutes, queue::Queue};
 pub use people::People;
 pub use rule::{Plan, is_asked};
 
@@ -51,6 +54,8 @@ pub struct Ports {
     pub router: Arc<dyn Router>,
     /// Who recipients are.
     pub people: Arc<People>,
+    /// What they set for themselves.
+    pub conversations: Arc<dyn tables::Conversations>,
     /// Where notifications that are put off go.
     pub later: later::Handle,
     /// The time.
@@ -84,6 +89,7 @@ pub struct Posted {
 /// See the module.
 pub struct Stage {
     ports: Ports,
+    mutes: Mutes,
     /// The conversations in which something waits.
     queues: Mutex<HashMap<ConversationId, Arc<Queue>>>,
     /// How many these are: read on the way of every push, mostly 0.
@@ -96,6 +102,7 @@ impl Stage {
     /// A stage in which nothing waits.
     pub fn new(ports: Ports) -> Arc<Self> {
         Arc::new(Self {
+            mutes: Mutes::new(ports.conversations.clone(), ports.clock.clone()),
             ports,
             queues: Mutex::default(),
             busy: AtomicUsize::new(0),
@@ -124,6 +131,23 @@ impl Stage {
     /// Looks now which notifications are due.
     pub async fn tend_deferred(&self) {
         self.ports.later.tend().await;
+    }
+
+    /// Somebody muted a conversation until then, or no longer does: from here on policies are told so.
+    pub fn muted(&self, user: UserId, conversation: ConversationId, until: Option<Ms>) {
+        self.mutes.set(user, conversation, until);
+    }
+
+    /// Until when that user muted the conversation, where they do.
+    ///
+    /// # Errors
+    /// That of the store.
+    pub async fn muted_until(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Option<Ms>, waist::Error> {
+        Ok(self.mutes.get(&[user], conversation).await?.into_iter().next().flatten())
     }
 
     /// How soon those who are spared hear of a conversation of so many members.

@@ -7,7 +7,7 @@
 use super::{Posted, Stage, built_in};
 use crate::registry::{Attends, Reach};
 use godwit_domain::{
-    conversation::Role,
+    conversation::{Kind, Role},
     filter::{
         Attention, Audience, Chain, Facts, Hook, Live, MEMBERS_MAX, Notified, Place, Recipient, Scene, Spent,
     },
@@ -164,16 +164,18 @@ impl Stage {
             let concerned: Vec<_> =
                 (0..parts.len()).filter(|index| is_concerned(&parts[*index], posted)).collect();
             let ids: Vec<_> = concerned.iter().map(|index| parts[*index].user).collect();
-            let users = self.ports.people.get(&ids).await.map_err(|error| {
+            let unread = |error| {
                 tracing::warn!(%error, "recipients could not be read; all are alerted");
                 self.ports.metrics.store_failures.inc();
-            })?;
+            };
+            let users = self.ports.people.get(&ids).await.map_err(unread)?;
+            let mutes = self.mutes.get(&ids, posted.message.conversation).await.map_err(unread)?;
             let (mut recipients, mut places) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
-            for index in concerned {
+            for (index, muted_until) in concerned.into_iter().zip(mutes) {
                 let Part { user: id, attends, .. } = parts[index];
                 let Some(user) = users.get(&id).cloned() else { continue };
                 let mentioned = mentions(&posted.message, id);
-                recipients.push(recipient(user, role(posted, id), attends, mentioned));
+                recipients.push(recipient(user, role(posted, id), attends, mentioned, muted_until));
                 places.push(index);
             }
             if recipients.is_empty() {
@@ -194,15 +196,16 @@ impl Stage {
     }
 }
 
-/// Who is told as a policy sees them. Nobody can mute a conversation yet.
+/// Who is told as a policy sees them.
 pub fn recipient(
     user: Arc<godwit_domain::user::User>,
     role: Role,
     attends: Attends,
     mentioned: bool,
+    muted_until: Option<Ms>,
 ) -> Recipient {
     let Attends { online, active, .. } = attends;
-    Recipient { user, role, online, active, mentioned, muted_until: None }
+    Recipient { user, role, online, active, mentioned, muted_until }
 }
 
 pub fn mentions(message: &Message, user: UserId) -> bool {
@@ -210,7 +213,9 @@ pub fn mentions(message: &Message, user: UserId) -> bool {
 }
 
 fn role(posted: &Posted, user: UserId) -> Role {
-    posted.card.members.get(&user).map_or(Role::Member, |(role, _)| *role)
+    // Of a channel those are not laid out who are readers.
+    let other = if posted.card.place.kind == Kind::Channel { Role::Reader } else { Role::Member };
+    posted.card.members.get(&user).map_or(other, |(role, _)| *role)
 }
 
 fn scene(posted: &Posted, now: Ms) -> Scene {

@@ -1,3 +1,5 @@
+//! Presence without its tasks: time passes when a test says so; and once with them.
+
 use super::*;
 use crate::{
     facts::Facts,

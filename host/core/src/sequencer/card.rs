@@ -4,7 +4,7 @@
 //! A card may be a moment old. That is enough for a plugin's scene; the shard checks what matters again.
 
 use godwit_domain::{
-    conversation::Role,
+    conversation::{Meta, Role},
     filter::Place,
     id::{ConversationId, UserId},
     time::Ms,
@@ -20,6 +20,18 @@ pub struct Card {
     pub place: Place,
     /// Who is in, as what, since when.
     pub members: HashMap<UserId, (Role, Ms)>,
+}
+
+/// A conversation of so many members as plugins are told of it.
+pub fn place(meta: &Meta, member_count: u32) -> Place {
+    Place {
+        id: meta.id,
+        kind: meta.kind,
+        title: meta.title.clone(),
+        member_count,
+        encrypted: false,
+        labels: meta.labels.clone(),
+    }
 }
 
 /// The cards of the conversations that are held in memory.

@@ -2,11 +2,11 @@
 //!
 //! Pure: it decides and changes memory; what is durable is the shard's to arrange.
 
-use super::{Draft, card::Card, clients::Filter, holdings::Holdings, visible::Visible};
+use super::{Draft, card::Card, clients::Filter, holdings::Holdings, relate::blocked, visible::Visible};
 use crate::facts::Discretion;
 use godwit_domain::{
-    conversation::{Head, Kind, Marks, Member, Meta, Rise, Role},
-    filter::Place,
+    contact::Relation,
+    conversation::{Head, Kind, Marks, Member, Meta, Rise, Role, Settings},
     id::{ClientId, Seq, UserId},
     message::{Content, Message},
     revision::{Change, Revision},
@@ -19,7 +19,7 @@ use godwit_protocol::{
 };
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// How many of the newest messages are read when a conversation is loaded, to find marks that had not been stored yet.
@@ -30,8 +30,10 @@ pub struct State {
     pub meta: Arc<Meta>,
     pub head: Head,
     members: BTreeMap<UserId, Member>,
-    /// Who is in now: to whom pushes go.
-    pub audience: Arc<[UserId]>,
+    /// Who is in now, in order: made when it is asked for, so that those who come to a channel do not cost a list each.
+    audience: OnceLock<Arc<[UserId]>>,
+    /// How many are in.
+    present: usize,
     marks: HashMap<UserId, Marks>,
     /// Marks that rose by sending and are not stored yet. A crash loses nothing: loading finds them again.
     pub unstored: HashSet<UserId>,
@@ -44,8 +46,10 @@ pub struct State {
     pub clients: Option<Filter>,
     /// Drafts on hold.
     pub held: Holdings,
-    /// What each sender's newest accepted message is called: what `after` names, mostly.
-    newest: HashMap<UserId, ClientId>,
+    /// How the two of a direct conversation stand to each other; the default of every other.
+    pub relation: Relation,
+    /// What each sender's newest accepted message is called, which is what `after` names, mostly; and when it was sent.
+    newest: HashMap<UserId, (ClientId, Ms)>,
 }
 
 /// How somebody stands to a conversation that they may see.
@@ -95,7 +99,9 @@ pub struct View {
     pub marks: Marks,
     /// How many messages they deleted for themselves: the reader of their rows fills it in.
     pub hidden: u64,
-    /// Whether a block keeps the other one of a direct conversation from them: the reader of their rows fills it in.
+    /// What they set for themselves: the reader of their rows fills it in.
+    pub settings: Settings,
+    /// Whether one of the two of a direct conversation blocks the other: neither sees how far the other has come.
     pub blocked: bool,
     /// The other one of a direct conversation (oneself, of notes), and how far they have come.
     pub peer: Option<(UserId, Marks)>,
@@ -158,12 +164,14 @@ pub fn refers(
 impl State {
     /// What storage has. `tail` are the newest messages, ascending.
     pub fn new(loaded: Loaded, marks: Vec<(UserId, Marks)>, tail: Vec<Message>) -> Self {
-        let members = loaded.members.into_iter().map(|member| (member.user, member)).collect();
+        let members: BTreeMap<_, _> =
+            loaded.members.into_iter().map(|member| (member.user, member)).collect();
         let mut state = Self {
             meta: Arc::new(loaded.meta),
             head: loaded.head,
             members,
-            audience: Arc::default(),
+            audience: OnceLock::new(),
+            present: 0,
             marks: marks.into_iter().collect(),
             unstored: HashSet::new(),
             untold: HashMap::new(),
@@ -171,21 +179,27 @@ impl State {
             last: None,
             clients: None,
             held: Holdings::default(),
+            relation: Relation::default(),
             newest: HashMap::new(),
         };
         for message in &tail {
             state.raise_by_sending(message.sender, message.seq);
-            state.newest.insert(message.sender, message.client_id);
+            state.newest.insert(message.sender, (message.client_id, message.sent_at));
         }
         state.untold = state.unstored.iter().map(|user| (*user, Discretion::default())).collect();
         state.last = tail.into_iter().next_back().map(Arc::new);
-        state.count_audience();
+        state.present = state.members.values().filter(|member| member.present()).count();
         state
     }
 
-    fn count_audience(&mut self) {
-        self.audience =
-            self.members.values().filter(|member| member.present()).map(|member| member.user).collect();
+    /// Who is in now, in order: to whom pushes go.
+    pub fn audience(&self) -> &Arc<[UserId]> {
+        self.audience.get_or_init(|| self.members_after(None).map(|member| member.user).collect())
+    }
+
+    /// How many are in.
+    pub fn member_count(&self) -> usize {
+        self.present
     }
 
     /// The member, if present.
@@ -226,7 +240,7 @@ impl State {
 
     /// Whether that is what the sender's newest message is called.
     pub fn is_newest(&self, sender: UserId, client: ClientId) -> bool {
-        self.newest.get(&sender) == Some(&client)
+        self.newest.get(&sender).is_some_and(|(newest, _)| *newest == client)
     }
 
     /// Takes over a message that is durable.
@@ -234,18 +248,22 @@ impl State {
         let changed_at = self.head.changed_at.max(changed_at);
         self.head = Head { last_seq: message.seq, changed_at, revised_at: changed_at, ..self.head };
         self.raise_by_sending(message.sender, message.seq);
-        self.newest.insert(message.sender, message.client_id);
+        self.newest.insert(message.sender, (message.client_id, message.sent_at));
         self.last = Some(message);
     }
 
     /// Whether that may be sent here.
     ///
     /// # Errors
-    /// See [`State::member`]; `read_only` to readers; `invalid` where it refers to what is not there.
+    /// See [`State::member`]; `blocked`; `read_only` to readers; `invalid` where it refers to what is not there.
     pub fn may_send(&self, draft: &Draft) -> Result<(), Error> {
         let member = self.member(draft.sender.id)?;
-        if member.role == Role::Reader {
-            return Err(Error::new(Code::ReadOnly, "readers cannot send here"));
+        if self.relation.is_blocked() {
+            return Err(blocked());
+        }
+        if !self.meta.may_post(member.role) {
+            let text = if self.meta.may_post(Role::Member) { "readers" } else { "those below admin" };
+            return Err(Error::new(Code::ReadOnly, format!("{text} cannot send here")));
         }
         let Content { reply_to, thread, mentions, .. } = &draft.content;
         if reply_to.is_none() && thread.is_none() && mentions.is_empty() {
@@ -257,7 +275,25 @@ impl State {
 
     /// Whether that user could be writing here.
     pub fn may_type(&self, user: UserId) -> bool {
-        self.member(user).is_ok_and(|member| member.role > Role::Reader)
+        self.member(user).is_ok_and(|member| self.meta.may_post(member.role)) && !self.relation.is_blocked()
+    }
+
+    /// Whether the sender waited long enough since the message before.
+    ///
+    /// # Errors
+    /// `rate_limited` in slow mode, with when it is over.
+    pub fn may_send_now(&self, sender: UserId, before: Option<Ms>, now: Ms) -> Result<(), Error> {
+        let slow_ms = u64::from(self.meta.slow_mode_s) * 1_000;
+        let exempt = slow_ms == 0 || self.known(sender).is_some_and(|member| member.role >= Role::Admin);
+        let last = before.or_else(|| self.newest.get(&sender).map(|(_, at)| *at)).filter(|_| !exempt);
+        match last.map_or(0, |last| last.plus(slow_ms).since(now)) {
+            0 => Ok(()),
+            wait => {
+                let text =
+                    format!("a message every {} s, the limit of this slow mode", self.meta.slow_mode_s);
+                Err(Error::new(Code::RateLimited, text).retry_after_ms(wait))
+            }
+        }
     }
 
     /// How far that user has come.
@@ -292,8 +328,9 @@ impl State {
 
     /// A mark of that user, as it is to be stored.
     pub fn rise(&self, user: UserId, to: Marks, at: Ms) -> Rise {
-        let direct = self.meta.kind == Kind::Direct;
-        let peer = self.audience.iter().copied().find(|other| direct && *other != user);
+        // Who is blocked is not told how far the other has come.
+        let direct = self.meta.kind == Kind::Direct && !self.relation.is_blocked();
+        let peer = direct.then(|| self.audience().iter().copied().find(|other| *other != user)).flatten();
         Rise { conversation: self.meta.id, user, peer, to, at }
     }
 
@@ -320,11 +357,16 @@ impl State {
         if let Some(meta) = change.meta {
             self.meta = Arc::new(meta);
         }
+        if !change.members.is_empty() {
+            self.audience = OnceLock::new();
+        }
         for member in change.members {
             if let Some(interval) = member.intervals.last().filter(|_| member.present()) {
                 self.raise(member.user, Marks { received: interval.after_seq, read: interval.after_seq });
             }
-            self.members.insert(member.user, member);
+            let is_in = usize::from(member.present());
+            let before = self.members.insert(member.user, member);
+            self.present = self.present + is_in - usize::from(before.is_some_and(|before| before.present()));
         }
         if let Some(last) = &mut self.last {
             let about = |revision: &&Revision| revision.what.message() == Some(last.seq);
@@ -333,21 +375,14 @@ impl State {
                 revisions.iter().for_each(|revision| last.revise(revision));
             }
         }
-        self.count_audience();
     }
 
-    /// What filters are told.
+    /// What filters are told. Of the readers of a channel, who are many, nothing is laid out.
     pub fn card(&self) -> Card {
-        let members = self.members_after(None).map(|member| (member.user, (member.role, member.joined_at)));
-        let place = Place {
-            id: self.meta.id,
-            kind: self.meta.kind,
-            title: self.meta.title.clone(),
-            member_count: self.audience.len() as u32,
-            encrypted: false,
-            labels: Vec::new(),
-        };
-        Card { place, members: members.collect() }
+        let is_channel = self.meta.kind == Kind::Channel;
+        let members = self.members_after(None).filter(|member| !is_channel || member.role > Role::Reader);
+        let members = members.map(|member| (member.user, (member.role, member.joined_at)));
+        Card { place: super::place(&self.meta, self.present as u32), members: members.collect() }
     }
 
     /// Everyone who is in, after `after` in order of ids.
@@ -364,13 +399,15 @@ impl State {
 
     /// How far the members who are in have come with a message, those of `left_out` left out, which are in order.
     pub fn receipts(&self, seq: Seq, left_out: &[UserId]) -> Receipts {
-        let others = || self.audience.iter().copied().filter(|user| left_out.binary_search(user).is_err());
+        let others = || self.audience().iter().copied().filter(|user| left_out.binary_search(user).is_err());
+        // Of a channel it is told how many, never who.
+        let shown = if self.meta.kind == Kind::Channel { 0 } else { RECEIPTS_SHOWN_MAX };
         let count =
             |reached: fn(Marks) -> Seq| others().filter(|user| reached(self.marks(*user)) >= seq).count();
         Receipts {
             received: count(|marks| marks.received),
             read: count(|marks| marks.read),
-            members: others().take(RECEIPTS_SHOWN_MAX).map(|user| (user, self.marks(user))).collect(),
+            members: others().take(shown).map(|user| (user, self.marks(user))).collect(),
         }
     }
 
@@ -384,13 +421,14 @@ impl State {
             Some(member) if member.present() => (Standing::In, self.head, member.role),
             Some(member) => (Standing::Left, self.reader(user)?.1, member.role),
             // What joining would make of them.
-            None if self.meta.open => (Standing::Outside, self.head, Role::Member),
+            None if self.meta.open => (Standing::Outside, self.head, self.meta.newcomer()),
             None => return Err(Error::not_found()),
         };
         let visible = known.map(|member| self.visible(member)).unwrap_or_default();
         let is_in = standing == Standing::In;
+        let shows_members = is_in && self.present <= MEMBERS_SHOWN_MAX && self.meta.kind != Kind::Channel;
         let peer = (self.meta.kind == Kind::Direct).then(|| {
-            let peer = self.audience.iter().copied().find(|other| *other != user).unwrap_or(user);
+            let peer = self.audience().iter().copied().find(|other| *other != user).unwrap_or(user);
             (peer, self.marks(peer))
         });
         // Whoever stands outside has nothing unread.
@@ -400,11 +438,12 @@ impl State {
             head,
             standing,
             role,
-            member_count: self.audience.len() as u32,
-            members: (is_in && self.audience.len() <= MEMBERS_SHOWN_MAX).then(|| self.audience.to_vec()),
+            member_count: self.present as u32,
+            members: shows_members.then(|| self.audience().to_vec()),
             marks: if standing == Standing::Outside { none } else { self.marks(user) },
             hidden: 0,
-            blocked: false,
+            settings: Settings::default(),
+            blocked: self.relation.is_blocked(),
             peer,
             last: self.last.clone().filter(|message| is_in && visible.message(message.seq)),
             visible,
@@ -417,7 +456,7 @@ impl State {
         Stand {
             meta: self.meta.clone(),
             head: self.head,
-            member_count: self.audience.len() as u32,
+            member_count: self.present as u32,
             member: member.cloned(),
             visible: member.map(|member| self.visible(member)).unwrap_or_default(),
         }
@@ -433,7 +472,7 @@ impl State {
 mod tests {
     use super::*;
     use godwit_domain::{
-        conversation::{History, Interval, Until},
+        conversation::{History, Interval, Posting, Until},
         filter::Verdict,
         id::{ConversationId, Rev},
     };
@@ -473,6 +512,9 @@ mod tests {
             avatar: None,
             open: false,
             history,
+            posting: Posting::Members,
+            slow_mode_s: 0,
+            labels: Vec::new(),
             created_by: UserId::from_u128(1),
             created_at: Ms(1),
         };
@@ -517,6 +559,33 @@ mod tests {
         assert_eq!(state.member(UserId::from_u128(9)).unwrap_err().code, Code::NotFound);
         assert_eq!(state.member(UserId::from_u128(3)).unwrap_err().code, Code::NotMember);
         assert_eq!(state.view(UserId::from_u128(1)).unwrap().member_count, 2);
+    }
+
+    #[test]
+    fn slow_mode_counts_from_the_message_before_be_that_durable_or_not() {
+        let mut state = state(History::All);
+        let user = UserId::from_u128(1);
+        assert_eq!(state.may_send_now(user, Some(Ms(9)), Ms(9)), Ok(()));
+        state.meta = Arc::new(Meta { slow_mode_s: 10, ..(*state.meta).clone() });
+        let error = state.may_send_now(user, None, Ms(1_000)).unwrap_err();
+        // The newest message of theirs is of 4.
+        assert_eq!((error.code, error.retry_after_ms), (Code::RateLimited, Some(9_004)));
+        assert_eq!(state.may_send_now(user, None, Ms(10_004)), Ok(()));
+        assert!(state.may_send_now(user, Some(Ms(10_003)), Ms(10_004)).is_err(), "one of the same batch");
+        assert_eq!(state.may_send_now(UserId::from_u128(2), None, Ms(5)), Ok(()), "each by themselves");
+    }
+
+    #[test]
+    fn who_is_blocked_sends_nothing_and_sees_no_marks() {
+        use godwit_domain::contact::{Side, State as Stands};
+        let mut state = state(History::All);
+        let (ada, ben) = (UserId::from_u128(1), UserId::from_u128(2));
+        let side = |state| Side { state, since: Ms(1) };
+        state.meta = Arc::new(Meta { kind: Kind::Direct, ..(*state.meta).clone() });
+        assert_eq!(state.rise(ada, Marks::default(), Ms(1)).peer, Some(ben));
+        state.relation = Relation::of(ben, ada, (side(Stands::Blocked), side(Stands::None)), Ms(1));
+        assert!(state.view(ada).unwrap().blocked && state.view(ben).unwrap().blocked);
+        assert_eq!(state.rise(ada, Marks::default(), Ms(1)).peer, None);
     }
 
     #[test]

@@ -17,8 +17,8 @@ use std::collections::HashSet;
 pub enum Wish {
     /// These (known to exist) are to come in.
     Invite(Vec<UserId>),
-    /// The asker comes in.
-    Join,
+    /// The asker comes in; `true` where somebody who may let them in has invited them by a link.
+    Join(bool),
     /// The asker goes.
     Leave,
     /// Another is to go.
@@ -45,14 +45,14 @@ pub struct Scene<'a> {
 /// # Errors
 /// Why it may not be.
 pub fn decide(scene: &Scene<'_>, wish: &Wish) -> Result<Option<Change>, Error> {
-    if scene.state.meta.kind == Kind::Direct && !matches!(wish, Wish::Update(_) | Wish::Join) {
+    if scene.state.meta.kind == Kind::Direct && !matches!(wish, Wish::Update(_) | Wish::Join(_)) {
         scene.state.member(scene.by)?;
         let text = "the members of a direct conversation are those whom it is between";
         return Err(Error::invalid("conversation", text));
     }
     match wish {
         Wish::Invite(users) => scene.invite(users),
-        Wish::Join => scene.join(),
+        Wish::Join(invited) => scene.join(*invited),
         Wish::Leave => scene.leave(),
         Wish::Remove(user) => scene.remove(*user),
         Wish::SetRole(user, role) => scene.set_role(*user, *role),
@@ -71,12 +71,20 @@ impl Scene<'_> {
         if member.role < role { Err(forbidden(else_text)) } else { Ok(member) }
     }
 
-    /// One revision and the members whom it changes. The client id goes with the last.
+    /// The revisions that something makes, and the members whom it changes. The client id goes with the last.
     fn change(&self, revisions: Vec<What>, members: Vec<Member>) -> Option<Change> {
         let mut revisions: Vec<_> =
             revisions.into_iter().map(|what| Revised { by: self.by, what, client_id: None }).collect();
-        revisions.last_mut()?.client_id = self.client_id;
-        Some(Change { revisions, meta: None, members })
+        if let Some(last) = revisions.last_mut() {
+            last.client_id = self.client_id;
+        }
+        let is_one = !(revisions.is_empty() && members.is_empty());
+        is_one.then_some(Change { revisions, meta: None, members })
+    }
+
+    /// Whether who comes or goes in that role makes a revision: readers of channels do not.
+    fn is_told(&self, role: Role) -> bool {
+        self.state.meta.kind != Kind::Channel || role > Role::Reader
     }
 
     /// The member as it is when it comes in with the revision that many places after the head.
@@ -100,9 +108,9 @@ impl Scene<'_> {
     }
 
     fn room_for(&self, more: usize, field: &str) -> Result<(), Error> {
-        let count = self.state.audience.len() + more;
+        let count = self.state.member_count() + more;
         if count > self.members_max {
-            let text = format!("the group would have {count} members, the limit is {}", self.members_max);
+            let text = format!("{count} members would be in, the limit is {}", self.members_max);
             return Err(Error::invalid(field, text));
         }
         Ok(())
@@ -113,29 +121,33 @@ impl Scene<'_> {
         let mut seen = HashSet::new();
         let outside =
             |user: &&UserId| seen.insert(**user) && !self.state.known(**user).is_some_and(Member::present);
+        let role = self.state.meta.newcomer();
+        let is_told = self.is_told(role);
         let members: Vec<_> = users
             .iter()
             .filter(outside)
             .enumerate()
-            .map(|(nth, user)| self.entering(*user, Role::Member, nth))
+            .map(|(nth, user)| self.entering(*user, role, if is_told { nth } else { 0 }))
             .collect();
         self.room_for(members.len(), "users")?;
         let join = |member: &Member| What::Join { user: member.user, role: member.role };
-        Ok(self.change(members.iter().map(join).collect(), members))
+        Ok(self.change(members.iter().filter(|_| is_told).map(join).collect(), members))
     }
 
-    fn join(&self) -> Result<Option<Change>, Error> {
+    fn join(&self, invited: bool) -> Result<Option<Change>, Error> {
         match self.state.member(self.by) {
             Ok(_) => return Ok(None),
-            Err(_) if self.state.meta.open => {}
+            Err(_) if self.state.meta.open || invited => {}
             Err(error) if error.code == Code::NotMember => {
                 return Err(forbidden("the conversation is not open: somebody must invite you"));
             }
             Err(error) => return Err(error),
         }
         self.room_for(1, "conversation")?;
-        let member = self.entering(self.by, Role::Member, 0);
-        Ok(self.change(vec![What::Join { user: member.user, role: member.role }], vec![member]))
+        let role = self.state.meta.newcomer();
+        let member = self.entering(self.by, role, 0);
+        let join = self.is_told(role).then_some(What::Join { user: member.user, role });
+        Ok(self.change(join.into_iter().collect(), vec![member]))
     }
 
     fn leave(&self) -> Result<Option<Change>, Error> {
@@ -156,7 +168,9 @@ impl Scene<'_> {
                 members.push(Member { role: Role::Owner, ..heir.clone() });
             }
         }
-        revisions.push(What::Leave { user: self.by, reason: None });
+        if self.is_told(member.role) {
+            revisions.push(What::Leave { user: self.by, reason: None });
+        }
         members.push(self.leaving(member, revisions.len() as u64));
         Ok(self.change(revisions, members))
     }
@@ -170,8 +184,9 @@ impl Scene<'_> {
         if by.role != Role::Owner && member.role >= by.role {
             return Err(forbidden("an admin removes those below admin"));
         }
-        let left = self.leaving(member, 1);
-        Ok(self.change(vec![What::Leave { user, reason: None }], vec![left]))
+        let leave = self.is_told(member.role).then_some(What::Leave { user, reason: None });
+        let left = self.leaving(member, u64::from(leave.is_some()));
+        Ok(self.change(leave.into_iter().collect(), vec![left]))
     }
 
     fn set_role(&self, user: UserId, role: Role) -> Result<Option<Change>, Error> {

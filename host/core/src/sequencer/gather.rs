@@ -12,6 +12,7 @@ use super::{
 use godwit_domain::{
     message::{Content, Message},
     tables::Append,
+    time::Ms,
 };
 use godwit_protocol::{
     error::{Code, Error},
@@ -55,6 +56,7 @@ pub fn gather(
         return Ok(());
     }
     let must_hold = hold::must_hold(state, &draft);
+    let too_soon = too_soon(state, &draft, batch, now);
     let names_held = draft.after.is_some_and(|after| state.held.get(draft.sender.id, after).is_some());
     let newest = draft.after.is_some_and(|after| state.is_newest(draft.sender.id, after));
     let Some(clients) = &mut state.clients else { return Err((draft, Stop::Clients)) };
@@ -82,7 +84,7 @@ pub fn gather(
         }
     }
     let refusal = draft.refusal.take();
-    if let Some(error) = refusal.or(allowed.err()) {
+    if let Some(error) = refusal.or(allowed.err()).or(too_soon) {
         if is_release && let Some(holding) = state.held.get_mut(draft.sender.id, draft.client_id) {
             holding.asking = false;
         }
@@ -125,6 +127,16 @@ pub fn gather(
     append.messages.push((message.clone(), draft.content_hash));
     batch.entries.push(Entry::Accept { draft, message });
     Ok(())
+}
+
+/// Why the draft comes too soon after the sender's message before, be that in the same batch. What was on hold has waited.
+fn too_soon(state: &State, draft: &Draft, batch: &Batch, now: Ms) -> Option<Error> {
+    if state.meta.slow_mode_s == 0 || draft.waiter.is_release() {
+        return None;
+    }
+    let own = |(message, _): &&(Arc<Message>, u64)| message.sender == draft.sender.id;
+    let before = batch.append.as_ref().and_then(|append| append.messages.iter().rev().find(own));
+    state.may_send_now(draft.sender.id, before.map(|(message, _)| message.sent_at), now).err()
 }
 
 /// The error of a client id under which something else was sent.

@@ -5,6 +5,7 @@
 
 use super::{
     Answer, By, Command, Draft, Ports, Waiter,
+    card::place,
     conversation::State,
     gather::{BATCH_MAX, Stop},
     publish,
@@ -14,7 +15,7 @@ use super::{
 use futures_util::FutureExt;
 use godwit_domain::{
     conversation::{Kind, Role},
-    filter::{Activity, Decision, Hook, Judgement, Place, Scene, Verdict},
+    filter::{Activity, Decision, Hook, Judgement, Scene, Verdict},
     held::{Held, Rejection, Settled, Why},
     id::{ClientId, ConversationId, UserId},
     message::Content,
@@ -520,14 +521,7 @@ fn expired() -> Error {
 fn ask(state: &State, held: Held, by: Option<Answer<object::Sent>>, turn: &Turn<'_>) {
     let ports = turn.ports.clone();
     let Held { conversation, sender, client_id, content, .. } = held;
-    let place = Place {
-        id: conversation,
-        kind: state.meta.kind,
-        title: state.meta.title.clone(),
-        member_count: state.audience.len() as u32,
-        encrypted: false,
-        labels: Vec::new(),
-    };
+    let place = place(&state.meta, state.member_count() as u32);
     let member = state.known(sender);
     let (sender_role, member_since) =
         (member.map(|member| member.role), member.map(|member| member.joined_at));

@@ -10,9 +10,12 @@ mod slot;
 mod gather;
 mod conversation;
 mod visible;
+mod mark;
 mod decide;
 mod revise;
 mod change;
+mod relate;
+mod label;
 mod holdings;
 mod hold;
 mod clients;
@@ -20,11 +23,12 @@ mod storage;
 mod publish;
 mod card;
 
-pub use card::{Card, Cards};
+pub use card::{Card, Cards, place};
 pub use clients::AGE_MS_MAX as CLIENT_ID_AGE_MS_MAX;
 pub use conversation::{Receipts, Stand, Standing, View};
 pub use decide::Wish;
 pub use hold::{UNHEARD, unheard};
+pub use relate::{Pair, Relate, blocked};
 pub use revise::Deed;
 pub use storage::{direct, newcomer, unknown_user};
 pub use visible::Visible;
@@ -40,14 +44,15 @@ use crate::{
     person::Judging,
     presence::Presence,
     registry::Router,
+    relations::Relations,
 };
 use godwit_domain::{
+    contact::{Action, Side},
     conversation::{Member, Meta},
     filter::{Activity, Filters, Verdict},
     held::{Held, Why},
     id::{ClientId, ConversationId, Seq, SessionId, UserId},
     message::Content,
-    relations::Relations,
     tables,
     time::{Clock, Ms},
     user::User,
@@ -67,9 +72,8 @@ const COMMANDS_MAX: usize = 4096;
 
 /// The shard of a conversation.
 pub fn shard_of(conversation: ConversationId) -> u32 {
-    let bytes = conversation.as_bytes();
     // The last bytes of an id of version 5 are those of a hash.
-    u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) % SHARDS
+    conversation.0.as_u128() as u32 % SHARDS
 }
 
 /// What the sequencer needs.
@@ -79,12 +83,14 @@ pub struct Ports {
     pub conversations: Arc<dyn tables::Conversations>,
     /// Drafts on hold.
     pub held: Arc<dyn tables::HeldDrafts>,
+    /// How users stand to each other, as it is stored.
+    pub relation_tables: Arc<dyn tables::Relations>,
+    /// The same, as it is remembered: told of what changes.
+    pub relations: Arc<Relations>,
     /// What judges them again.
     pub filters: Arc<dyn Filters>,
     /// Whom a direct conversation may be opened with.
     pub accounts: Arc<dyn tables::Accounts>,
-    /// With whom blocks stand.
-    pub relations: Arc<dyn Relations>,
     /// What hears that people came together or parted.
     pub presence: Arc<Presence>,
     /// Where shards lay out what filters are told.
@@ -314,6 +320,13 @@ enum Command {
         conversation: ConversationId,
         answer: Answer<Option<Ms>>,
     },
+    Relate(Box<Relate>),
+    /// An operator calls the conversation so.
+    Label {
+        conversation: ConversationId,
+        labels: Vec<String>,
+        answer: Answer<()>,
+    },
     Change(Box<Ask>),
     /// A change of which storage has said that its client id is new.
     New(Box<Ask>),
@@ -354,10 +367,12 @@ impl Command {
             | Self::Members { conversation, .. }
             | Self::Receipts { conversation, .. }
             | Self::Audience { conversation, .. }
+            | Self::Label { conversation, .. }
             | Self::Due { conversation, .. } => Some(*conversation),
             Self::Moderate(moderation) => Some(moderation.conversation),
             Self::Asked(asked) => Some(asked.conversation),
             Self::Held { query, .. } => Some(query.conversation),
+            Self::Relate(relate) => Some(relate.pair.conversation()),
             Self::Change(ask) | Self::New(ask) => Some(ask.conversation),
             Self::Open { opening, .. } => Some(opening.meta.id),
             Self::Settle { .. } => None,
@@ -464,6 +479,16 @@ impl Handle {
         self.ask(conversation, |answer| Command::Audience { conversation, user, answer }).await
     }
 
+    /// Does something about another user, and says how they stand then to who did it.
+    ///
+    /// # Errors
+    /// `blocked`, `conflict`, `unknown_outcome`, or that of the store.
+    pub async fn relate(&self, pair: Pair, action: Action, session: SessionId) -> Result<Side, Error> {
+        let conversation = pair.conversation();
+        let command = |answer| Command::Relate(Box::new(Relate { pair, action, session, answer }));
+        self.ask(conversation, command).await
+    }
+
     /// How far the members have come with message `seq`, those of `left_out` left out, which are in order.
     ///
     /// # Errors
@@ -543,6 +568,14 @@ impl Handle {
     /// `not_found`, or that of the store.
     pub async fn due(&self, conversation: ConversationId) -> Result<Option<Ms>, Error> {
         self.ask(conversation, |answer| Command::Due { conversation, answer }).await
+    }
+
+    /// Has a conversation called so from here on: plugins are installed by labels.
+    ///
+    /// # Errors
+    /// `not_found`, or that of the store.
+    pub async fn label(&self, conversation: ConversationId, labels: Vec<String>) -> Result<(), Error> {
+        self.ask(conversation, |answer| Command::Label { conversation, labels, answer }).await
     }
 
     /// Waits until everything that was handed in before is durable and answered, and marks are stored.

@@ -6,6 +6,7 @@
 
 use super::{
     Ports, Typing,
+    change::Own,
     conversation::{State, View},
 };
 use crate::{
@@ -17,7 +18,8 @@ use crate::{
 };
 use bytes::Bytes;
 use godwit_domain::{
-    conversation::{Head, History, Marks},
+    contact::Side,
+    conversation::{Head, History, Kind, Marks, Member, Settings},
     filter::Activity,
     id::{Seq, SessionId, UserId},
     message::Message,
@@ -26,7 +28,7 @@ use godwit_domain::{
 };
 use godwit_protocol::{encode, object};
 use serde::Serialize;
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 /// Where a message came from.
 pub struct From {
@@ -46,15 +48,15 @@ pub fn message(state: &State, message: &Arc<Message>, from: From, stamp: Option<
         && deliver::is_asked(&*chain, &card.place)
     {
         let From { sender, activity, session } = from;
-        let (message, audience) = (message.clone(), state.audience.clone());
+        let (message, audience) = (message.clone(), state.audience().clone());
         let head = head(state);
         return way.ask(Posted { message, sender, activity, from: session, head, audience, card, chain });
     }
     let frame = |own| Bytes::from(encode::push("message", &object::Message::new(message, own)));
     let own_devices = ports.router.reaches(message.sender, from.session);
     way.route_fetchable(Push {
-        audience: &state.audience,
-        reach: deliver::built_in(&ports.limits, state.audience.len()),
+        audience: state.audience(),
+        reach: deliver::built_in(&ports.limits, state.member_count()),
         frame: frame(false),
         own: own_devices.then(|| (message.sender, frame(true))),
         except: from.session,
@@ -105,9 +107,10 @@ pub fn receipt(
     };
     let own = [user];
     let is_in = state.member(user).is_ok();
-    let small = is_in && state.audience.len() <= ports.limits.receipts_above;
-    let hearers = match small && !discretion.silent {
-        true => discretion.hearers(&state.audience),
+    let few = state.member_count() <= ports.limits.receipts_above && state.meta.kind != Kind::Channel;
+    let told = is_in && few && !discretion.silent && !state.relation.is_blocked();
+    let hearers = match told {
+        true => discretion.hearers(state.audience()),
         false => Cow::Borrowed(&own[..]),
     };
     ports.stage.way(state.meta.id, Some(stamp)).route(Push {
@@ -128,11 +131,11 @@ pub fn typing(state: &State, typing: &Typing, ports: &Ports) {
         return;
     }
     ports.metrics.typings.inc();
-    let mut hearers = discretion.hearers(&state.audience).into_owned();
+    let mut hearers = discretion.hearers(state.audience()).into_owned();
     hearers.retain(|other| other != user);
     let said = object::Typing { conversation: *conversation, user: *user };
     let frame = Bytes::from(encode::push("typing", &said));
-    if deliver::is_large(&ports.limits, state.audience.len()) {
+    if deliver::is_large(&ports.limits, state.member_count()) {
         return ports.router.tell_followers(&hearers, *conversation, frame);
     }
     ports.router.route(Push {
@@ -145,18 +148,40 @@ pub fn typing(state: &State, typing: &Typing, ports: &Ports) {
     });
 }
 
+/// How another user stands to a user from now on. `blocked` is whether either blocks the other.
+pub fn contact(
+    user: UserId,
+    other: &User,
+    side: Side,
+    blocked: bool,
+    except: Option<SessionId>,
+    ports: &Ports,
+) {
+    if !ports.router.reaches(user, except) {
+        return;
+    }
+    ports.router.route(Push {
+        audience: &[user],
+        reach: Reach::Sessions,
+        frame: encode::push("contact", &object::Contact::new(other, side, blocked)).into(),
+        own: None,
+        except,
+        at: None,
+    });
+}
+
 /// A conversation that was made: each member is shown it as it looks from there. The session that asked as well: what
 /// others send there may overtake its reply.
 ///
 /// `users` are the two (or one) of a direct conversation.
 pub fn opened(state: &State, users: &[Arc<User>], stamp: Option<&Arc<Stamp>>, ports: &Ports) {
     let way = ports.stage.way(state.meta.id, stamp);
-    if !deliver::is_large(&ports.limits, state.audience.len()) {
-        state.audience.iter().for_each(|user| ports.presence.doubt(*user));
+    if !deliver::is_large(&ports.limits, state.member_count()) {
+        state.audience().iter().for_each(|user| ports.presence.doubt(*user));
     }
-    for user in state.audience.iter() {
+    for user in state.audience().iter() {
         let peer = users.iter().find(|other| other.id != *user).or(users.first());
-        show(state, *user, 0, peer.map(|peer| &**peer), &way, ports);
+        show(state, *user, Default::default(), peer.map(|peer| &**peer), &way, ports);
     }
 }
 
@@ -164,31 +189,30 @@ pub fn opened(state: &State, users: &[Arc<User>], stamp: Option<&Arc<Stamp>>, po
 /// and the others where the conversation stands. Whoever goes hears of that last. Where many are in, those who follow
 /// are told, and whom it concerns.
 ///
-/// `hidden` is how many messages each of the former had hidden.
+/// `own` is what stands in the rows of the former.
 pub fn changed(
     state: &State,
     before: &[UserId],
     revisions: &[Revision],
-    hidden: &HashMap<UserId, u64>,
+    own: &Own,
     stamp: &Arc<Stamp>,
     ports: &Ports,
 ) {
     let way = ports.stage.way(state.meta.id, Some(stamp));
     doubt(state, before, revisions, ports);
     for user in revisions.iter().filter_map(|revision| revision.what.concerns()) {
-        let hidden = hidden.get(&user).copied().unwrap_or_default();
-        show(state, user, hidden, None, &way, ports);
+        show(state, user, own.get(&user).cloned().unwrap_or_default(), None, &way, ports);
     }
     // Both are in order of ids: a search for each is what a group of ten thousand can bear.
     let gone: Vec<_> =
-        before.iter().copied().filter(|user| state.audience.binary_search(user).is_err()).collect();
+        before.iter().copied().filter(|user| state.audience().binary_search(user).is_err()).collect();
     // The last that they hear is their own leave.
     for user in &gone {
         way.unspare(*user);
     }
     let at = At { head: head(state), seq: None };
-    let concerned = [&*state.audience, &gone].concat();
-    let reach = deliver::built_in(&ports.limits, state.audience.len());
+    let concerned = [&**state.audience(), &gone[..]].concat();
+    let reach = deliver::built_in(&ports.limits, state.member_count());
     for revision in revisions {
         let everyone = revision.what.message().is_none() || state.meta.history == History::All;
         let (told, spared): (Cow<'_, [UserId]>, Vec<_>) = if everyone {
@@ -217,7 +241,7 @@ pub fn changed(
                 way.route(push(&own, Reach::Sessions));
             }
         }
-        way.spare(&spared, at.head, deliver::pace(&ports.limits, state.audience.len()));
+        way.spare(&spared, at.head, deliver::pace(&ports.limits, state.member_count()));
     }
     if reach != Reach::Sessions {
         // They were spared what else went with it.
@@ -225,17 +249,28 @@ pub fn changed(
     }
 }
 
+/// Readers of a channel who came or went: each is shown it as it looks from there, which is the last that who went hears.
+pub fn admitted(state: &State, readers: &[Member], own: &Own, stamp: &Arc<Stamp>, ports: &Ports) {
+    let way = ports.stage.way(state.meta.id, Some(stamp));
+    for reader in readers {
+        if !reader.present() {
+            way.unspare(reader.user);
+        }
+        show(state, reader.user, own.get(&reader.user).cloned().unwrap_or_default(), None, &way, ports);
+    }
+}
+
 /// Where a conversation stands that went on without anyone being told.
 pub fn heads(state: &State, stamp: Option<&Arc<Stamp>>, ports: &Ports) {
-    let pace = deliver::pace(&ports.limits, state.audience.len());
-    ports.stage.way(state.meta.id, stamp).spare(&state.audience, head(state), pace);
+    let pace = deliver::pace(&ports.limits, state.member_count());
+    ports.stage.way(state.meta.id, stamp).spare(state.audience(), head(state), pace);
 }
 
 /// Whoever came or went may see others from now on, or no longer; where that made a conversation large or small,
 /// everyone may.
 fn doubt(state: &State, before: &[UserId], revisions: &[Revision], ports: &Ports) {
     let is_large = |members: &[UserId]| deliver::is_large(&ports.limits, members.len());
-    match (is_large(before), is_large(&state.audience)) {
+    match (is_large(before), is_large(state.audience())) {
         (true, true) => {}
         (false, false) => {
             let concerned = revisions.iter().filter_map(|revision| revision.what.concerns());
@@ -243,7 +278,7 @@ fn doubt(state: &State, before: &[UserId], revisions: &[Revision], ports: &Ports
         }
         // The fewer of both: to doubt one of two who might see one another is enough.
         (false, true) => before.iter().for_each(|user| ports.presence.doubt(*user)),
-        (true, false) => state.audience.iter().for_each(|user| ports.presence.doubt(*user)),
+        (true, false) => state.audience().iter().for_each(|user| ports.presence.doubt(*user)),
     }
 }
 
@@ -257,12 +292,19 @@ fn head(state: &State) -> object::Head {
     object::Head { conversation: state.meta.id, last_seq, last_rev, updated_at: changed_at }
 }
 
-fn show(state: &State, user: UserId, hidden: u64, peer: Option<&User>, way: &Way<'_>, ports: &Ports) {
+fn show(
+    state: &State,
+    user: UserId,
+    (hidden, settings): (u64, Settings),
+    peer: Option<&User>,
+    way: &Way<'_>,
+    ports: &Ports,
+) {
     if !ports.router.reaches(user, None) {
         return;
     }
     let Ok(view) = state.view(user) else { return };
-    let view = View { hidden, ..view };
+    let view = View { hidden, settings, ..view };
     way.route(Push {
         audience: &[user],
         reach: Reach::Sessions,

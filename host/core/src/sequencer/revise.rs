@@ -9,8 +9,8 @@ use futures_util::future::try_join_all;
 use godwit_domain::{
     conversation::Head,
     id::{ClientId, ConversationId, Rev, Seq, UserId},
-    message::Message,
-    revision::{Change, Revised, Revision, What},
+    message::{Message, Reaction},
+    revision::{Change, Reacted, Revised, Revision, What},
     waist,
 };
 use godwit_protocol::error::{Code, Error};
@@ -42,10 +42,28 @@ pub struct Permitted {
     pub admin: Result<bool, Error>,
 }
 
+/// By whom a revision is that gathers what several did.
+const NOBODY: UserId = UserId::from_u128(0);
+
+/// The reactions to a message that become one revision.
+#[derive(Default)]
+struct Gathered {
+    counts: BTreeMap<String, u32>,
+    reacted: Vec<Reacted>,
+}
+
+impl Gathered {
+    fn add(&mut self, one: Reacted, count: u32) {
+        self.counts.insert(one.emoji.clone(), count);
+        self.reacted.push(one);
+    }
+}
+
 /// What requests came to, in their order: the number that each is answered with, or why it is not done.
 pub type Outcomes = Vec<(Box<Ask>, Result<Rev, Error>)>;
 
-/// Reads what the requests are about and says what they come to.
+/// Reads what the requests are about and says what they come to. Where they are gathered, all reactions to a message
+/// become one revision, the last of the change.
 ///
 /// # Errors
 /// That of the store, with the requests.
@@ -54,10 +72,11 @@ pub async fn plan(
     conversation: ConversationId,
     head: Head,
     asks: Vec<Permitted>,
+    gathers: bool,
     stamp: &Stamp,
 ) -> Result<(Change, Outcomes), (waist::Error, Vec<Permitted>)> {
     match Book::read(ports, conversation, head, &asks).await {
-        Ok(book) => Ok(book.plan(head, asks, stamp)),
+        Ok(book) => Ok(book.plan(head, asks, gathers, stamp)),
         Err(error) => Err((error, asks)),
     }
 }
@@ -107,9 +126,10 @@ impl Book {
         })
     }
 
-    fn plan(mut self, head: Head, asks: Vec<Permitted>, stamp: &Stamp) -> (Change, Outcomes) {
+    fn plan(mut self, head: Head, asks: Vec<Permitted>, gathers: bool, stamp: &Stamp) -> (Change, Outcomes) {
         let mut change = Change::default();
         let mut outcomes = Vec::with_capacity(asks.len());
+        let mut gathered: BTreeMap<Seq, Gathered> = BTreeMap::new();
         for Permitted { ask, admin } in asks {
             let called = ask.client_id.map(|client| (ask.by, client));
             if let Some(rev) = called.and_then(|called| self.answered.get(&called)) {
@@ -119,6 +139,14 @@ impl Book {
             let last = Rev(head.last_rev.0 + change.revisions.len() as u64);
             let outcome = admin.and_then(|admin| self.what(&ask, admin)).map(|what| {
                 let Some(what) = what else { return last };
+                if let (true, What::React { seq, emoji, on, count }) = (gathers, &what) {
+                    if let Some(message) = self.messages.get_mut(seq) {
+                        message.revised.get_or_insert_default().count(emoji, *count);
+                    }
+                    let one = Reacted { user: ask.by, emoji: emoji.clone(), on: *on };
+                    gathered.entry(*seq).or_default().add(one, *count);
+                    return last;
+                }
                 let revision =
                     Revision { rev: last.next(), at_seq: head.last_seq, by: ask.by, at: stamp.at(), what };
                 if let Some(message) = revision.what.message().and_then(|seq| self.messages.get_mut(&seq)) {
@@ -132,6 +160,18 @@ impl Book {
                 self.answered.insert(called, *rev);
             }
             outcomes.push((ask, outcome));
+        }
+        for (seq, Gathered { counts, reacted }) in gathered {
+            // To what was deleted after all nobody reacts.
+            if self.messages.get(&seq).is_some_and(|message| !message.is_deleted()) {
+                let counts = counts.into_iter().map(|(emoji, count)| Reaction { emoji, count }).collect();
+                let what = What::Reacts { seq, counts, reacted };
+                change.revisions.push(Revised { by: NOBODY, what, client_id: None });
+            }
+        }
+        if gathers {
+            let last = Rev(head.last_rev.0 + change.revisions.len() as u64);
+            outcomes.iter_mut().filter_map(|(_, outcome)| outcome.as_mut().ok()).for_each(|rev| *rev = last);
         }
         (change, outcomes)
     }

@@ -10,7 +10,9 @@ use super::{
     clients::Filter,
     conversation::State,
     hold::{Asked, Settling},
+    label::Labelled,
     publish,
+    relate::Related,
     revise::Permitted,
     slot::{Batch, Entry, Slot},
     storage::{Known, Opened, Unopened},
@@ -18,6 +20,7 @@ use super::{
 use crate::changes::Stamp;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use godwit_domain::{
+    contact::Relation,
     conversation::Rise,
     id::{ConversationId, Rev},
     message::Accepted,
@@ -54,6 +57,9 @@ pub enum Done {
     Known(Box<Ask>, Result<Option<Rev>, waist::Error>),
     Unplanned(ConversationId, Vec<Permitted>, waist::Error),
     Changed(Box<Tried>),
+    Labelled(Box<Labelled>),
+    Related(Box<Related>),
+    Retold(ConversationId, Result<Relation, waist::Error>),
     Raised(Vec<Raising>, Result<(), waist::Error>),
     Stored(Vec<Rise>, Arc<Stamp>, Result<(), waist::Error>),
 }
@@ -71,6 +77,8 @@ pub struct Turn<'a> {
     pub work: &'a FuturesUnordered<BoxFuture<'static, Done>>,
     pub appends: Vec<Batch>,
     pub raising: Vec<Raising>,
+    /// Conversations in which reactions are gathered.
+    pub gathering: Vec<ConversationId>,
     stamp: Option<Arc<Stamp>>,
 }
 
@@ -90,6 +98,8 @@ pub struct Shard {
     touched: Vec<ConversationId>,
     /// Conversations with marks to store.
     unstored: HashSet<ConversationId>,
+    /// Conversations in which reactions are gathered.
+    gathering: HashSet<ConversationId>,
     /// Conversations of which it is not known what became of a commit.
     unsettled: HashSet<ConversationId>,
     settling: Vec<oneshot::Sender<()>>,
@@ -104,6 +114,7 @@ impl Shard {
             work: FuturesUnordered::new(),
             touched: Vec::new(),
             unstored: HashSet::new(),
+            gathering: HashSet::new(),
             unsettled: HashSet::new(),
             settling: Vec::new(),
             stored_to_settle: false,
@@ -129,14 +140,30 @@ impl Shard {
                     inbox.drain(..).for_each(|command| self.accept(command));
                     if !open {
                         self.store_unstored();
+                        self.flush_gathering();
                     }
                 }
-                _ = ticks.tick(), if open && !(self.unstored.is_empty() && self.unsettled.is_empty()) => {
+                _ = ticks.tick(), if open && self.has_to_tend() => {
                     self.store_unstored();
                     self.settle_unknown();
+                    self.flush_gathering();
                 }
             }
             self.turn();
+        }
+    }
+
+    fn has_to_tend(&self) -> bool {
+        !(self.unstored.is_empty() && self.unsettled.is_empty() && self.gathering.is_empty())
+    }
+
+    /// Has the reactions done that waited for each other.
+    fn flush_gathering(&mut self) {
+        for conversation in self.gathering.drain() {
+            if let Some(slot) = self.slots.peek_mut(&conversation) {
+                slot.flush = true;
+                self.touched.push(conversation);
+            }
         }
     }
 
@@ -149,7 +176,7 @@ impl Shard {
         };
         let slot = self.slots.get_or_insert_mut(conversation, Slot::default);
         // What the shard itself has asked for must come through: it is waited for.
-        if slot.waiting.len() >= WAITING_MAX && !matches!(command, Command::Asked(_)) {
+        if slot.waiting.len() + slot.gathering.len() >= WAITING_MAX && !matches!(command, Command::Asked(_)) {
             let text = format!("more than {WAITING_MAX} requests wait for this conversation");
             return refuse(command, Error::new(Code::Unavailable, text));
         }
@@ -159,11 +186,15 @@ impl Shard {
 
     /// Lets every touched conversation go on as far as it can, then puts one round of writes in motion.
     fn turn(&mut self) {
+        if !self.settling.is_empty() {
+            self.flush_gathering();
+        }
         let mut turn = Turn {
             ports: &self.ports,
             work: &self.work,
             appends: Vec::new(),
             raising: Vec::new(),
+            gathering: Vec::new(),
             stamp: None,
         };
         for conversation in self.touched.drain(..) {
@@ -174,7 +205,8 @@ impl Shard {
                 }
             }
         }
-        let Turn { appends, raising, stamp, .. } = turn;
+        let Turn { appends, raising, gathering, stamp, .. } = turn;
+        self.gathering.extend(gathering);
         if let Some(stamp) = stamp {
             self.append(appends, stamp.clone());
             self.raise(raising, stamp);
@@ -184,8 +216,8 @@ impl Shard {
     }
 
     fn settle(&mut self) {
-        // No work means that nobody is busy, and whoever is not busy has nothing waiting.
-        if self.settling.is_empty() || !self.work.is_empty() {
+        // No work means that nobody is busy, and whoever is not busy has nothing waiting but reactions.
+        if self.settling.is_empty() || !self.work.is_empty() || !self.gathering.is_empty() {
             return;
         }
         // Once: where the store is broken, marks that rose by sending are found again by the next load.
@@ -304,6 +336,20 @@ impl Shard {
                 self.with_slot(conversation, |slot, ports| slot.changed(*tried, ports));
                 self.note(conversation);
             }
+            Done::Labelled(labelled) => {
+                let conversation = labelled.conversation;
+                self.with_slot(conversation, |slot, ports| slot.labelled(*labelled, ports));
+                self.note(conversation);
+            }
+            Done::Related(related) => {
+                let conversation = related.relate.pair.conversation();
+                self.with_slot(conversation, |slot, ports| slot.related(*related, ports));
+                self.note(conversation);
+            }
+            Done::Retold(conversation, result) => {
+                self.with_slot(conversation, |slot, ports| slot.retold(result, ports));
+                self.note(conversation);
+            }
             Done::Raised(raising, result) => self.raised(raising, &result),
             Done::Stored(rises, stamp, result) => {
                 if let Err(error) = &result {
@@ -334,7 +380,7 @@ impl Shard {
         if slot.state.as_ref().is_some_and(|state| !state.unstored.is_empty()) {
             self.unstored.insert(conversation);
         }
-        if !slot.unsettled.is_empty() {
+        if !slot.unsettled.is_empty() || slot.retell.is_some() {
             self.unsettled.insert(conversation);
         }
     }
@@ -346,6 +392,7 @@ impl Shard {
             work: &self.work,
             appends: Vec::new(),
             raising: Vec::new(),
+            gathering: Vec::new(),
             stamp: None,
         };
         for conversation in self.unsettled.drain() {
@@ -458,6 +505,8 @@ pub fn refuse(command: Command, error: Error) {
         Command::Audience { answer, .. } => drop(answer.send(Err(error))),
         // Nobody waits for it.
         Command::Typing(_) => {}
+        Command::Label { answer, .. } => drop(answer.send(Err(error))),
+        Command::Relate(relate) => drop(relate.answer.send(Err(error))),
         Command::Change(ask) | Command::New(ask) => ask.reply.error(&error),
         Command::Settle { .. } => {}
     }

@@ -4,18 +4,18 @@
 //! while the batch commits the conversation is busy, and the next one gathers.
 
 use super::{
-    Command, Draft, Mark, Ports,
+    Ask, Command, Draft, Ports,
     clients::Filter,
     conversation::{State, refers},
     gather::{Stop, gather, reused},
-    publish,
-    shard::{Done, Raising, Turn, refuse, refuse_batch},
+    mark, publish,
+    relate::{self, Retell},
+    shard::{Done, Turn, refuse, refuse_batch},
     storage::{self, Known, Opened, Unopened},
 };
 use crate::{actors::Marked, changes::Stamp};
 use futures_util::{FutureExt, future::BoxFuture};
 use godwit_domain::{
-    conversation::Marks,
     held::Held,
     id::{ConversationId, UserId},
     message::{Accepted, Message},
@@ -45,8 +45,16 @@ pub struct Slot {
     pub unheard: Vec<Marked>,
     /// Whom the conversation is between, where making it is what is unsettled: nobody was shown it yet.
     unopened: Option<Vec<Arc<User>>>,
+    /// A change of the relation of its two users of which it is not known whether it happened. Nothing is built on
+    /// what is in memory before that is known.
+    pub retell: Option<Retell>,
     /// What waits, in order.
     pub waiting: VecDeque<Command>,
+    /// Reactions that wait for each other, where too many would be told of each.
+    #[expect(clippy::vec_box, reason = "they come boxed and go on so")]
+    pub gathering: Vec<Box<Ask>>,
+    /// Whether they have waited long enough.
+    pub flush: bool,
 }
 
 /// Drafts of one conversation that are answered together.
@@ -82,7 +90,8 @@ impl Slot {
     /// Whether nothing would be lost by forgetting it.
     pub fn is_idle(&self) -> bool {
         let stored = self.state.as_ref().is_none_or(|state| state.unstored.is_empty());
-        !self.busy && self.waiting.is_empty() && stored && self.unsettled.is_empty()
+        let settled = self.unsettled.is_empty() && self.retell.is_none();
+        !self.busy && self.waiting.is_empty() && self.gathering.is_empty() && stored && settled
     }
 
     /// Whether it holds nothing at all: the place of a conversation that does not exist.
@@ -96,6 +105,13 @@ impl Slot {
             return;
         }
         self.tend(conversation, turn);
+        if self.flush && !self.busy && self.unsettled.is_empty() {
+            self.flush = false;
+            self.flush_reactions(turn);
+            if self.busy {
+                return;
+            }
+        }
         let mut batch = Batch {
             conversation,
             append: None,
@@ -105,6 +121,10 @@ impl Slot {
             marked: None,
         };
         while let Some(command) = self.waiting.pop_front() {
+            if self.retell.is_some() && command.changes() {
+                self.waiting.push_front(command);
+                return self.settle_relation(conversation, turn);
+            }
             let Some(state) = &mut self.state else {
                 self.waiting.push_front(command);
                 self.load(conversation, turn);
@@ -131,7 +151,7 @@ impl Slot {
                         break;
                     }
                 }
-                Command::Mark(mark) => begin_mark(state, mark, turn),
+                Command::Mark(mark) => mark::begin(state, mark, turn),
                 Command::View { user, answer, .. } => drop(answer.send(state.view(user))),
                 Command::Stand { user, answer, .. } => drop(answer.send(Ok(state.stand(user)))),
                 Command::Members { user, page, answer, .. } => {
@@ -145,7 +165,7 @@ impl Slot {
                     drop(answer.send(state.member(user).map(|_| state.receipts(seq, &left_out))));
                 }
                 Command::Audience { user, answer, .. } => {
-                    drop(answer.send(state.member(user).map(|_| state.audience.clone())));
+                    drop(answer.send(state.member(user).map(|_| state.audience().clone())));
                 }
                 Command::Typing(typing) => publish::typing(state, &typing, turn.ports),
                 Command::Change(_)
@@ -154,10 +174,23 @@ impl Slot {
                 | Command::Asked(_)
                 | Command::Held { .. }
                 | Command::Due { .. }
+                | Command::Relate(_)
+                | Command::Label { .. }
                     if batch.is_begun() =>
                 {
                     self.waiting.push_front(command);
                     break;
+                }
+                Command::Relate(relate) => {
+                    self.busy = true;
+                    turn.work.push(relate::work(turn.ports.clone(), *relate));
+                    break;
+                }
+                Command::Label { labels, answer, .. } => {
+                    self.label(labels, answer, turn);
+                    if self.busy {
+                        break;
+                    }
                 }
                 Command::Held { query, answer } => self.list_held(&query, answer),
                 Command::Moderate(moderation) => {
@@ -294,7 +327,12 @@ impl Slot {
 
     /// Asks storage once more what became of a commit, if that is not known yet.
     pub fn settle(&mut self, conversation: ConversationId, turn: &Turn<'_>) {
-        if !self.busy && !self.unsettled.is_empty() {
+        if self.busy {
+            return;
+        }
+        if self.retell.is_some() {
+            self.settle_relation(conversation, turn);
+        } else if !self.unsettled.is_empty() {
             self.load(conversation, turn);
         }
     }
@@ -305,6 +343,11 @@ impl Slot {
         self.unheard.clear();
         self.unopened = None;
         let ports = ports.clone();
+        if let Some(Command::Relate(_)) = self.waiting.front() {
+            let Some(Command::Relate(relate)) = self.waiting.pop_front() else { return None };
+            self.busy = true;
+            return Some(relate::work(ports, *relate));
+        }
         let work = match self.waiting.front() {
             Some(Command::Open { opening, .. }) => {
                 let opening = (**opening).clone();
@@ -526,7 +569,7 @@ impl Slot {
 
     /// Storage cannot serve this conversation: everyone who waits is told so, but for those who only look at one that
     /// is in memory.
-    fn failed(&mut self, error: &waist::Error, ports: &Ports) {
+    pub fn failed(&mut self, error: &waist::Error, ports: &Ports) {
         ports.metrics.store_failures.inc();
         tracing::error!(%error, waiting = self.waiting.len(), "a conversation could not be read");
         if self.unsettled.is_empty() {
@@ -540,29 +583,6 @@ impl Slot {
             }
         }
     }
-}
-
-fn begin_mark(state: &mut State, mark: Mark, turn: &mut Turn<'_>) {
-    let head = match state.reader(mark.user) {
-        Ok((_, head)) => head,
-        Err(error) => return mark.reply.error(&error),
-    };
-    let rising = state.rising.get(&mark.user).copied();
-    // What is under way will be answered before this, or with it.
-    let before = state.marks(mark.user).raised(rising.unwrap_or_default());
-    let seq = mark.seq.min(head.last_seq);
-    let to = Marks {
-        received: before.received.max(seq),
-        read: if mark.read { before.read.max(seq) } else { before.read },
-    };
-    // A mark that rose by sending counts as told only when it is durable.
-    if to == before && rising.is_none() && !state.unstored.contains(&mark.user) {
-        return mark.reply.ok(&publish::marked(to));
-    }
-    let stamp = turn.stamp();
-    let rise = state.rise(mark.user, to, stamp.at());
-    state.rising.insert(mark.user, to);
-    turn.raising.push(Raising { mark, rise, stamp });
 }
 
 /// What the message that comes after a refused one is told.

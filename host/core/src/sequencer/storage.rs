@@ -5,10 +5,12 @@ use super::{
     clients::{Filter, LOOK_BACK_MS},
     conversation::{State, TAIL},
     holdings::Holdings,
+    relate::blocked,
 };
 use crate::{actors::Marked, changes::Stamp, facts::Discretion};
 use godwit_domain::{
-    conversation::{Head, History, Interval, Kind, Member, Meta, Role, direct_id},
+    contact::Relation,
+    conversation::{Head, History, Interval, Kind, Member, Meta, Posting, Role, direct_id},
     held::{Rejection, Settled},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::Accepted,
@@ -37,16 +39,26 @@ pub async fn load(ports: &Ports, conversation: ConversationId) -> Result<Option<
         tables.messages(conversation, first..=last, true, TAIL_BYTES_MAX).await?
     };
     let held = held(ports, conversation, loaded.head).await?;
+    let relation = relation(ports, &loaded.meta, &loaded.members).await?;
     let mut state = State::new(loaded, marks, tail);
     state.held = held;
+    state.relation = relation;
     // Of everyone who connects it is known; these may not be here.
     for user in state.untold() {
         let account = ports.accounts.account(user).await?;
         let silent = account.is_none_or(|account| !account.user.privacy.receipts);
-        let blocks = ports.relations.blocks(user).await?.into();
-        state.discreet(user, Discretion { silent, blocks });
+        let circle = ports.relations.circle(user).await?;
+        state.discreet(user, Discretion { silent, circle });
     }
     Ok(Some(state))
+}
+
+/// How the two of a direct conversation stand to each other.
+async fn relation(ports: &Ports, meta: &Meta, members: &[Member]) -> Result<Relation, waist::Error> {
+    match (meta.kind, members) {
+        (Kind::Direct, [a, b]) => ports.relation_tables.relation(a.user, b.user).await,
+        _ => Ok(Relation::default()),
+    }
 }
 
 /// The drafts on hold there. One that has its number already is what a crash left: it is taken off hold.
@@ -110,6 +122,10 @@ impl From<waist::Error> for Unopened {
 /// Makes the conversation; `None` where it came to be meanwhile.
 pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Unopened> {
     let Opening { meta, members, users } = opening;
+    let relation = relation(ports, &meta, &members).await?;
+    if relation.is_blocked() {
+        return Err(blocked().into());
+    }
     let stamp = ports.changes.begin();
     stamp.secured().await?;
     let conversation = meta.id;
@@ -121,7 +137,9 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Uno
     };
     let revisions = match meta.kind {
         Kind::Direct => Vec::new(),
-        Kind::Group | Kind::Channel => members.iter().map(join).collect(),
+        Kind::Group => members.iter().map(join).collect(),
+        // Readers of channels come without.
+        Kind::Channel => members.iter().filter(|member| member.role > Role::Reader).map(join).collect(),
     };
     let change = Change { revisions, meta: Some(meta), members };
     let changed = match ports.conversations.change(conversation, None, &change, stamp.at()).await {
@@ -133,6 +151,7 @@ pub async fn open(ports: &Ports, opening: Opening) -> Result<Option<Opened>, Uno
     };
     let mut state = State::new(Loaded { meta, head, members }, Vec::new(), Vec::new());
     state.clients = Some(Filter::empty());
+    state.relation = relation;
     Ok(Some(Opened { state, users, stamp: Arc::new(stamp), marked }))
 }
 
@@ -167,6 +186,9 @@ pub fn direct(user: &Arc<User>, peer: &Arc<User>, now: Ms) -> Opening {
         avatar: None,
         open: false,
         history: History::All,
+        posting: Posting::Members,
+        slow_mode_s: 0,
+        labels: Vec::new(),
         created_by: user.id,
         created_at: now,
     };

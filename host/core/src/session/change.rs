@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 /// The longest title, in characters.
 pub const TITLE_CHARS_MAX: usize = 100;
+/// The longest time between two messages of a member, in seconds: a day.
+const SLOW_MODE_S_MAX: u32 = 24 * 60 * 60;
 /// The longest emoji, in bytes.
 const EMOJI_BYTES_MAX: usize = 64;
 
@@ -68,9 +70,12 @@ fn wanting(host: &Host, author: Author<'_>, change: Change) -> Result<Wanting, E
         Change::Remove(Remove { conversation, user, client_id }) => {
             (conversation, client_id, Wanted::Members(Wish::Remove(user)))
         }
-        Change::Join(Join { conversation, client_id }) => {
-            (conversation, client_id, Wanted::Members(Wish::Join))
+        Change::Join(Join { conversation, code: None, client_id }) => {
+            let needed = || Error::invalid("conversation", "one of `conversation` and `code` is needed");
+            (conversation.ok_or_else(needed)?, client_id, Wanted::Members(Wish::Join(false)))
         }
+        // The session takes these apart: the link is looked up first.
+        Change::Join(Join { .. }) => return Err(Error::invalid("code", "`code` cannot be read")),
         Change::Leave(Leave { conversation, client_id }) => {
             (conversation, client_id, Wanted::Members(Wish::Leave))
         }
@@ -95,14 +100,20 @@ fn message(seq: Seq, deed: Deed) -> Result<Wanted, Error> {
 }
 
 fn updated(update: Update) -> Result<Wanting, Error> {
-    let Update { conversation, title, avatar, open, history, ttl_s, client_id } = update;
+    let Update { conversation, title, avatar, open, history, ttl_s, posting, slow_mode_s, client_id } =
+        update;
     if ttl_s.is_some() {
         return Err(Error::invalid("ttl_s", "`ttl_s` is not served by this host yet"));
     }
     if let Some(Some(title)) = &title {
         check_title(title)?;
     }
-    let change = MetaChange { title, avatar, open, history };
+    let slow_mode_s = slow_mode_s.map(Option::unwrap_or_default);
+    if let Some(seconds) = slow_mode_s.filter(|seconds| *seconds > SLOW_MODE_S_MAX) {
+        let text = format!("`slow_mode_s` is {seconds}, the limit is {SLOW_MODE_S_MAX}");
+        return Err(Error::invalid("slow_mode_s", text));
+    }
+    let change = MetaChange { title, avatar, open, history, posting, slow_mode_s };
     Ok((conversation, client_id, Wanted::Members(Wish::Update(change))))
 }
 

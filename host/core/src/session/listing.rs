@@ -24,7 +24,8 @@ const PAGE_BYTES_MAX: usize = 512 * 1024;
 /// A conversation as the user sees it, with the other one of a direct conversation.
 pub type Shown = (View, Option<Arc<User>>);
 
-/// The user's conversations, newest first, after a place: up to `limit` of them, and where to go on.
+/// The user's conversations, newest first, after a place: up to `limit` of them, and where to go on. With `archived`
+/// those alone that are, or are not.
 ///
 /// # Errors
 /// That of the store.
@@ -33,10 +34,13 @@ pub async fn newest(
     user: UserId,
     after: Option<Place>,
     limit: usize,
+    archived: Option<bool>,
 ) -> Result<(Vec<Shown>, Option<Place>), Error> {
     let tables = &host.parts.conversations;
     let mut listed = tables.listed(user).await?;
-    listed.retain(|listed| listed.present);
+    listed.retain(|listed| {
+        listed.present && archived.is_none_or(|archived| listed.settings.archived == archived)
+    });
     let heads = heads(host, &listed).await?;
     let mut places = Vec::with_capacity(listed.len());
     for (listed, head) in listed.into_iter().zip(heads) {
@@ -53,7 +57,7 @@ pub async fn newest(
     let shown = views(host, user, page.iter().map(|(_, listed)| listed), true).await?;
     let more = from + shown.taken < places.len();
     let next = page[..shown.taken].last().map(|(place, _)| *place).filter(|_| more);
-    Ok((with_peers(host, user, shown.views).await?, next))
+    Ok((with_peers(host, shown.views).await?, next))
 }
 
 /// The user's conversations in which anything changed after `since`, in order of their ids after `after`: up to
@@ -67,7 +71,7 @@ pub async fn changed(
     since: Ms,
     after: Option<ConversationId>,
     limit: usize,
-) -> Result<(Vec<Shown>, Option<Place>), Error> {
+) -> Result<(Vec<Shown>, Option<ConversationId>), Error> {
     let mut listed = host.parts.conversations.listed(user).await?;
     listed.retain(|listed| after.is_none_or(|after| listed.conversation > after));
     let heads = heads(host, &listed).await?;
@@ -83,8 +87,8 @@ pub async fn changed(
     let shown = views(host, user, page.iter(), false).await?;
     let more = shown.taken < changed.len();
     let last = page[..shown.taken].last().filter(|_| more);
-    let next = last.map(|listed| Place { changed_at: since, conversation: listed.conversation });
-    Ok((with_peers(host, user, shown.views).await?, next))
+    let next = last.map(|listed| listed.conversation);
+    Ok((with_peers(host, shown.views).await?, next))
 }
 
 /// Where a conversation stands that is listed and has no head: it is being made, or was to be when the host died.
@@ -119,7 +123,9 @@ pub async fn one(host: &Host, user: UserId, conversation: ConversationId) -> Res
 /// That of the store.
 pub async fn shown(host: &Host, user: UserId, mut view: View) -> Result<Shown, Error> {
     view.hidden = host.parts.conversations.hidden_count(user, view.meta.id).await?;
-    with_peers(host, user, vec![view]).await?.pop().ok_or_else(Error::not_found)
+    let settings = host.parts.conversations.settings(&[(user, view.meta.id)]).await?;
+    view.settings = settings.into_iter().next().unwrap_or_default();
+    with_peers(host, vec![view]).await?.pop().ok_or_else(Error::not_found)
 }
 
 struct Views {
@@ -141,7 +147,7 @@ async fn views(
             true => 0,
             false => host.parts.conversations.hidden_count(user, listed.conversation).await?,
         };
-        Ok::<_, Error>(View { hidden, ..view })
+        Ok::<_, Error>(View { hidden, settings: listed.settings.clone(), ..view })
     });
     let (mut views, mut taken, mut bytes) = (Vec::new(), 0, 0);
     for view in join_all(asked).await {
@@ -165,7 +171,7 @@ async fn views(
 }
 
 /// Adds the other one of direct conversations.
-async fn with_peers(host: &Host, user: UserId, views: Vec<View>) -> Result<Vec<Shown>, Error> {
+async fn with_peers(host: &Host, views: Vec<View>) -> Result<Vec<Shown>, Error> {
     let ids: HashSet<_> = views.iter().filter_map(|view| view.peer.map(|(peer, _)| peer)).collect();
     if ids.is_empty() {
         return Ok(views.into_iter().map(|view| (view, None)).collect());
@@ -173,11 +179,9 @@ async fn with_peers(host: &Host, user: UserId, views: Vec<View>) -> Result<Vec<S
     let ids: Vec<_> = ids.into_iter().collect();
     let users = host.parts.accounts.users(&ids).await?;
     let users: HashMap<_, _> = users.into_iter().map(|user| (user.id, Arc::new(user))).collect();
-    let blocks = host.parts.registry.facts(user).map(|facts| facts.blocks.get()).unwrap_or_default();
     let with_peer = |view: View| {
         let peer = view.peer.and_then(|(peer, _)| users.get(&peer).cloned());
-        let blocked = view.peer.is_some_and(|(peer, _)| blocks.binary_search(&peer).is_ok());
-        (View { blocked, ..view }, peer)
+        (view, peer)
     };
     Ok(views.into_iter().map(with_peer).collect())
 }

@@ -7,6 +7,7 @@
 mod ask;
 pub(crate) mod send;
 pub(crate) mod change;
+mod contacts;
 mod listing;
 pub mod cursor;
 pub mod resume;
@@ -43,7 +44,10 @@ use std::{
 };
 use uuid::Uuid;
 
-use self::{change::Change, resume::Beginning};
+use self::{
+    change::Change,
+    resume::{Beginning, Changed},
+};
 
 /// The longest name that a device may give itself, in bytes.
 const DEVICE_ID_BYTES_MAX: usize = 200;
@@ -207,7 +211,7 @@ impl Session {
             }
             Request::React(react) => self.change(Change::React(react), reply).await,
             Request::Remove(remove) => self.change(Change::Remove(remove), reply).await,
-            Request::Join(join) => self.change(Change::Join(join), reply).await,
+            Request::Join(join) if join.code.is_none() => self.change(Change::Join(join), reply).await,
             Request::Leave(leave) => self.change(Change::Leave(leave), reply).await,
             Request::SetRole(set) => self.change(Change::SetRole(set), reply).await,
             Request::Update(update) => self.change(Change::Update(update), reply).await,
@@ -247,7 +251,10 @@ impl Session {
         let Some(connected) = &self.connected else { return };
         let Mark { conversation, seq } = mark;
         let (user, session) = (connected.user.id, connected.entry.id);
-        let discretion = connected.entry.facts.discretion();
+        let discretion = match connected.entry.facts.discretion(&self.host.relations).await {
+            Ok(discretion) => discretion,
+            Err(error) => return reply.error(&error.into()),
+        };
         let mark = sequencer::Mark { conversation, user, session, seq, read, discretion, reply };
         self.host.sequencer.mark(mark).await;
     }
@@ -304,14 +311,17 @@ impl Session {
         if connected.typings.take(now, per_s, per_s).is_err() {
             return;
         }
-        let (user, discretion) = (connected.user.id, connected.entry.facts.discretion());
+        // Nobody hears either where the store cannot say who may.
+        let Ok(discretion) = connected.entry.facts.discretion(&self.host.relations).await else { return };
+        let user = connected.user.id;
         self.host.sequencer.typing(Typing { conversation, user, discretion }).await;
     }
 
     async fn connect(&mut self, connect: Connect, reply: Reply) -> Result<(), Close> {
         match self.try_connect(connect).await {
             Ok((connected, beginning)) => {
-                let Beginning { cursor, recovered, shown, held, next } = beginning;
+                let Beginning { cursor, recovered, changed, held } = beginning;
+                let Changed { shown, contacts, next } = changed;
                 let covered: HashMap<_, _> =
                     shown.iter().map(|(view, _)| (view.meta.id, view.head.last_seq)).collect();
                 let user = &connected.user;
@@ -324,9 +334,9 @@ impl Session {
                     cursor: cursor.to_string(),
                     recovered,
                     conversations,
-                    contacts: [],
+                    contacts: contacts.iter().map(object::Contact::from).collect(),
                     held: held.into_iter().map(object::Held::from).collect(),
-                    next: next.map(|place| place.to_string()),
+                    next: next.map(|page| page.to_string()),
                     hello: self.hello_in_reply.then(|| self.host.hello()),
                 };
                 reply.connected(&answer, &covered);
@@ -365,12 +375,10 @@ impl Session {
             following: Mutex::default(),
             facts: Facts::of(principal.user.clone()),
         });
-        let (facts, blocks) = (&entry.facts, entry.facts.blocks.begin());
-        let user = facts.user.begin();
+        let user = entry.facts.user.begin();
         // Asked again now that ends of logins are heard: one that came in between is not missed.
         let principal = accounts.authenticate(&connect.token).await?;
-        facts.user.finish(user, principal.user.clone());
-        facts.blocks.finish(blocks, self.host.parts.relations.blocks(entry.user).await?.into());
+        entry.facts.user.finish(user, principal.user.clone());
         let ends = self.end_of(principal.login, principal.expires_at).await?;
         let beginning = resume::begin(&self.host, entry.user, connect.resume.as_ref(), window).await?;
         let person = self.host.people.get(entry.user);

@@ -9,7 +9,7 @@ use crate::{
     host::Host,
     outbox::Reply,
     review,
-    sequencer::{CLIENT_ID_AGE_MS_MAX, Doubt, Draft, UNHEARD, Waiter, unheard},
+    sequencer::{CLIENT_ID_AGE_MS_MAX, Doubt, Draft, Standing, UNHEARD, Waiter, unheard},
 };
 use godwit_domain::{
     conversation::{Kind, Role, direct_id},
@@ -234,7 +234,7 @@ pub fn allowed(judgement: Judgement) -> Result<Content, Error> {
     }
 }
 
-type Standing = (Place, Role, Option<Ms>);
+type Stands = (Place, Role, Option<Ms>);
 
 /// What filters are told of the conversation and of the sender's place in it.
 async fn standing(
@@ -242,7 +242,7 @@ async fn standing(
     conversation: ConversationId,
     user: UserId,
     to: Option<UserId>,
-) -> Result<Standing, Error> {
+) -> Result<Stands, Error> {
     let mut card = host.cards.get(conversation);
     if card.is_none() {
         match Box::pin(host.sequencer.view(conversation, user)).await {
@@ -261,9 +261,12 @@ async fn standing(
         return Err(Error::new(Code::Unavailable, "the conversation cannot be read now; try again"));
     };
     let Some((role, joined_at)) = card.members.get(&user).copied() else {
-        // The shard knows the right words for who is not in.
-        Box::pin(host.sequencer.view(conversation, user)).await?;
-        return Err(Error::not_found());
+        // The shard knows the right words for who is not in, and the readers of a channel.
+        let view = Box::pin(host.sequencer.view(conversation, user)).await?;
+        return match view.standing {
+            Standing::In => Ok((card.place.clone(), view.role, None)),
+            Standing::Left | Standing::Outside => Err(Error::not_found()),
+        };
     };
     Ok((card.place.clone(), role, Some(joined_at)))
 }

@@ -218,7 +218,7 @@ impl House {
             actors: cast.clone(),
             work: tables.clone(),
             actor_metrics: godwit_core::actors::Metrics::default(),
-            relations: Arc::new(godwit_core::domain::relations::Nobody),
+            relation_tables: tables.clone(),
             last_seen: tables.clone(),
             presence: godwit_core::presence::Options::default(),
             plugin_tables: tables.clone(),

@@ -10,13 +10,11 @@ use godwit_core::{
             Attention, Audience, Chain, Facts, Filters, Hook, Judgement, Place, Recipient, Scene, Spent,
             Verdict,
         },
-        id::{Generation, UserId},
+        id::Generation,
         message::{Content, Message},
         notification::{Due, NotTaken, Notifications},
-        relations::{Between, Relations},
         tables::{Accounts, Written},
         time::{Clock, Ms},
-        waist,
     },
     host::{Host, Parts, Transport},
     limits,
@@ -171,41 +169,7 @@ impl Notifications for Taken {
     }
 }
 
-/// Who is a contact of whom, and who blocks whom; each pair in either order.
-#[derive(Default)]
-pub struct Related {
-    pub contacts: Mutex<Vec<[Uuid; 2]>>,
-    pub blocks: Mutex<Vec<[Uuid; 2]>>,
-}
-
-impl Related {
-    fn between(pairs: &Mutex<Vec<[Uuid; 2]>>, a: UserId, b: UserId) -> bool {
-        pairs.lock().iter().any(|pair| *pair == [a.0, b.0] || *pair == [b.0, a.0])
-    }
-}
-
-#[async_trait]
-impl Relations for Related {
-    async fn between(&self, user: UserId, others: &[UserId]) -> Result<Vec<Between>, waist::Error> {
-        let between = |other: &UserId| Between {
-            contact: Self::between(&self.contacts, user, *other),
-            blocked: Self::between(&self.blocks, user, *other),
-        };
-        Ok(others.iter().map(between).collect())
-    }
-
-    async fn blocks(&self, user: UserId) -> Result<Vec<UserId>, waist::Error> {
-        let blocks = self.blocks.lock();
-        let others = blocks.iter().filter(|pair| pair.contains(&user.0));
-        let mut others: Vec<_> =
-            others.flatten().filter(|other| **other != user.0).map(|other| UserId(*other)).collect();
-        others.sort_unstable();
-        Ok(others)
-    }
-}
-
 pub struct House {
-    pub related: Arc<Related>,
     pub clock: Arc<TestClock>,
     pub rules: Arc<Rules>,
     pub metrics: Metrics,
@@ -230,23 +194,23 @@ impl House {
         let tables = Arc::new(Tables::new(store.unwrap(), clock.clone()));
         let taken =
             Arc::new(Taken { clock: clock.clone(), due: Mutex::default(), refusals: AtomicU32::new(0) });
-        let (rules, related) = (Arc::new(rules), Arc::default());
+        let rules = Arc::new(rules);
         let limits = limits::Options { sends_per_s: 0, requests_per_s: 0, ..limits };
-        let (host, accounts, metrics) = host(&clock, &tables, &taken, &rules, &related, &limits).await;
-        Self { related, clock, rules, metrics, taken, host, tables, accounts, limits }
+        let (host, accounts, metrics) = host(&clock, &tables, &taken, &rules, &limits).await;
+        Self { clock, rules, metrics, taken, host, tables, accounts, limits }
     }
 
     /// Another host on the same store; what the one before held in memory is gone.
     pub async fn restart(self) -> Self {
-        let Self { related, clock, rules, taken, tables, limits, host: before, .. } = self;
+        let Self { clock, rules, taken, tables, limits, host: before, .. } = self;
         before.settle().await;
         let gone = Arc::downgrade(&before);
         drop(before);
         while gone.strong_count() > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let (host, accounts, metrics) = host(&clock, &tables, &taken, &rules, &related, &limits).await;
-        Self { related, clock, rules, metrics, taken, host, tables, accounts, limits }
+        let (host, accounts, metrics) = host(&clock, &tables, &taken, &rules, &limits).await;
+        Self { clock, rules, metrics, taken, host, tables, accounts, limits }
     }
 
     pub async fn person(&self, name: &str, time_zone: Option<&str>) -> Uuid {
@@ -288,7 +252,6 @@ async fn host(
     tables: &Arc<Tables>,
     taken: &Arc<Taken>,
     rules: &Arc<Rules>,
-    related: &Arc<Related>,
     limits: &limits::Options,
 ) -> (Arc<Host>, Arc<Service>, Metrics) {
     let registry = Arc::<Registry>::default();
@@ -309,6 +272,7 @@ async fn host(
         },
         epoch: "test".into(),
         conversations: tables.clone(),
+        relation_tables: tables.clone(),
         held: tables.clone(),
         deferrals: tables.clone(),
         notifications: taken.clone(),
@@ -316,7 +280,6 @@ async fn host(
         actors: Arc::new(godwit_core::domain::actor::Nobody),
         work: tables.clone(),
         actor_metrics: Default::default(),
-        relations: related.clone(),
         last_seen: tables.clone(),
         presence: presence::Options { online_after_ms: 0, offline_after_ms: 0, ..Default::default() },
         plugin_tables: tables.clone(),

@@ -1,7 +1,7 @@
 //! Who is shown what of whom: contacts, blocks, and what each keeps to themselves.
 
 use crate::house::{Client, House, Rules};
-use godwit_core::{domain::id::UserId, limits};
+use godwit_core::limits;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -9,8 +9,8 @@ async fn house() -> House {
     House::new(Rules::default(), limits::Options::default()).await
 }
 
-async fn relate(house: &House, a: Uuid, b: Uuid) {
-    house.host.related([a, b].map(UserId)).await.unwrap();
+async fn contact(client: &mut Client, user: Uuid, action: &str) {
+    client.ask("contact", json!({ "user": user, "action": action })).await.unwrap();
 }
 
 /// Whether the client is shown that user as online.
@@ -27,16 +27,16 @@ async fn contacts_see_each_other_wherever_they_are_and_strangers_do_not() {
     let (mut ada, mut ben) = (house.join("ada").await, house.join("ben").await);
     ben.ask("watch", json!({ "users": [ada.id] })).await.unwrap();
     assert!(!sees(&mut ben, ada.id).await && !sees(&mut ada, ben.id).await);
-    house.related.contacts.lock().push([ada.id, ben.id]);
-    relate(&house, ada.id, ben.id).await;
+    contact(&mut ada, ben.id, "request").await;
+    assert!(!sees(&mut ben, ada.id).await, "asked is not agreed");
+    contact(&mut ben, ada.id, "accept").await;
     assert_eq!(ben.push("presence").await["online"], true);
     assert!(sees(&mut ben, ada.id).await && sees(&mut ada, ben.id).await);
     for (shown, expected) in [("contacts", true), ("nobody", false), ("everyone", true)] {
         ada.ask("profile", json!({ "privacy": { "presence": shown } })).await.unwrap();
         assert_eq!(sees(&mut ben, ada.id).await, expected, "{shown}");
     }
-    house.related.contacts.lock().clear();
-    relate(&house, ben.id, ada.id).await;
+    contact(&mut ada, ben.id, "remove").await;
     assert!(!sees(&mut ben, ada.id).await);
 }
 
@@ -50,8 +50,7 @@ async fn a_block_hides_presence_typing_receipts_and_profiles_both_ways_and_no_me
     ada.send(&group, "one").await;
     ben.ask("watch", json!({ "users": [ada.id] })).await.unwrap();
     ada.ask("watch", json!({ "users": [ben.id] })).await.unwrap();
-    house.related.blocks.lock().push([ben.id, ada.id]);
-    relate(&house, ben.id, ada.id).await;
+    contact(&mut ben, ada.id, "block").await;
     for client in [&mut ada, &mut ben] {
         assert_eq!(client.push("presence").await["online"], false);
     }
@@ -81,8 +80,7 @@ async fn a_block_hides_presence_typing_receipts_and_profiles_both_ways_and_no_me
     back.typing(&group).await;
     cleo.push("typing").await;
     assert_eq!(ben.heard(), Vec::<String>::new());
-    house.related.blocks.lock().clear();
-    relate(&house, ada.id, ben.id).await;
+    contact(&mut ben, ada.id, "unblock").await;
     assert_eq!(ben.push("presence").await["online"], true);
     back.typing(&group).await;
     ben.push("typing").await;

@@ -1,6 +1,6 @@
 //! Rules that name audiences and policies that name attention, what they are told, and what becomes of wrong answers.
 
-use crate::house::{Client, House, Rules};
+use crate::house::{Client, House, NOW, Rules};
 use godwit_core::{
     domain::{
         conversation::Role,
@@ -147,6 +147,19 @@ async fn a_policy_is_told_of_each_recipient_and_who_is_not_alerted_gets_it_quiet
     ada.send(&place, "again").await;
     house.host.settle().await;
     assert!(seen.lock().iter().any(|one| one.user.name == "ben" && one.active), "one of them is enough");
+    // What somebody sets is told from then on, and what is over is not.
+    let muted = [(&mut ben, NOW + 1_000), (&mut cleo, NOW)];
+    for (client, until) in muted {
+        let settings = json!({ "conversation": place, "muted_until": until });
+        client.ask("settings", settings).await.unwrap();
+    }
+    seen.lock().clear();
+    ada.send(&place, "to who muted it").await;
+    house.host.settle().await;
+    let mut told: Vec<_> = seen.lock().iter().map(|one| (one.user.name.clone(), one.muted_until)).collect();
+    told.sort();
+    let expected = [("ben", Some(Ms(NOW + 1_000))), ("cleo", None), ("dora", None)];
+    assert_eq!(told, expected.map(|(name, until)| (name.to_owned(), until)));
 }
 
 #[tokio::test]

@@ -142,3 +142,50 @@ async fn a_conversation_of_unknown_making_is_told_whenever_it_turns_out_to_be_ma
     }
     assert!(kept > 0 && lost > 0, "{kept} unknown conversations had been made, {lost} had not");
 }
+
+/// The disk fails at each of the writes of a change of a relation in turn. Both sides tell of the same in the end, and
+/// neither a device that stayed nor one that connected meanwhile is left without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contact_of_unknown_making_is_told_whenever_it_turns_out_to_be_made() {
+    let (mut kept, mut lost) = (0, 0);
+    for writes in 0..24 {
+        let house = House::new().await;
+        let (mut ada, mut ben) = (house.join("ada").await, house.join("ben").await);
+        // So that the stored bound of the times of change lies ahead: raising it is no part of this.
+        ada.ask("direct", json!({ "user": ada.id })).await.unwrap();
+        let request = json!({ "user": ben.id, "action": "request" });
+        house.disk.fail_after(writes);
+        let answer = ada.ask("contact", request.clone()).await;
+        house.clock.advance(1_000);
+        house.host.tell_cursors();
+        let is_whole = house.store.health().is_ok();
+        house.disk.mend();
+        let (cold, connected) = house.connect(ben.id, Value::Null).await;
+        if !is_whole {
+            house.store.reopen().await.unwrap();
+        }
+        drop(cold);
+        house.host.settle().await;
+        let asked = ada.ask("contact", request).await.unwrap()["contact"].clone();
+        assert_eq!(asked["state"], "requested");
+        while ben.push("contact").await["state"] != "asked" {}
+        let listed = ben.ask("contacts", json!({})).await.unwrap();
+        let contact = listed["contacts"][0].clone();
+        assert_eq!((&contact["state"], &contact["since"]), (&json!("asked"), &asked["since"]));
+        let resume = json!({ "epoch": connected["epoch"], "cursor": connected["cursor"] });
+        let (_, resumed) = house.connect(ben.id, resume).await;
+        assert_eq!(resumed["recovered"], true);
+        let told = [&connected, &resumed].map(|answer| answer["contacts"].as_array().unwrap().clone());
+        let told = told.concat();
+        assert!(told.contains(&contact), "after {writes} writes ben, who resumes, is told of {told:?}");
+        match (answer, asked["since"].as_u64() < Some(NOW + 1_000)) {
+            (Ok(_), made) => assert!(made, "what was answered stands"),
+            (Err(code), made) => {
+                assert!(matches!(&*code, "unknown_outcome" | "unavailable"), "{code}");
+                *(if made { &mut kept } else { &mut lost }) += 1;
+            }
+        }
+        house.store.close().await.unwrap();
+    }
+    assert!(kept > 0 && lost > 0, "{kept} unknown contacts had been made, {lost} had not");
+}

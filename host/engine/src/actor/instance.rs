@@ -9,6 +9,7 @@ use super::{
     running::{Means, Running},
 };
 use crate::{
+    faults::{self, Fault},
     hooks::typed,
     instance::{Failure, cut},
     options::{Options, kib, mib},
@@ -142,9 +143,15 @@ impl Instance {
         self.calls_left == 0
     }
 
+    /// Bytes of memory that it has, and may have.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let memory = &self.store.data().memory;
+        (memory.bytes, memory.bytes_max)
+    }
+
     fn begin(&mut self, running: Option<Running>) {
         // Stays so if this call fails, or if its future is dropped.
-        self.usable = false;
+        self.usable = faults::on(Fault::StoreUsedAgain);
         self.calls_left = self.calls_left.saturating_sub(1);
         let granted_ms = self.blueprint.options.actors.call_cpu_ms;
         let state = self.store.data_mut();

@@ -148,6 +148,8 @@ pub(crate) struct Expect {
     pub(crate) kv: Option<BTreeMap<String, toml::Value>>,
     /// The names of the timers that it sets.
     pub(crate) timers: Option<Vec<String>>,
+    /// The requests that it makes, as `POST https://api.example.com/x`; in scenarios alone, where they are answered.
+    pub(crate) http: Option<Vec<String>>,
     /// How many effects there are in all.
     pub(crate) effects: Option<usize>,
     /// Of a command: what the caller alone sees, what all see, or that nobody sees anything.
@@ -161,6 +163,8 @@ pub(crate) struct Expect {
     pub(crate) outcome: Option<String>,
     /// That it answers `err`, with a text that contains this.
     pub(crate) refused: Option<String>,
+    /// That it breaks, and says this among what it says of it.
+    pub(crate) trap: Option<String>,
 }
 
 /// The kind of event that a test names.

@@ -7,23 +7,24 @@
 //! Start with [`Seated`], which is the domain's port; a call goes on through `pool` and `instance` to the guest, and
 //! from there by `services` into `running`, where its effects gather. `stage` makes them ready.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod bindings;
 pub(crate) mod copy;
 pub(crate) mod grants;
 pub(crate) mod http;
-mod instance;
+pub(crate) mod instance;
 pub(crate) mod manifest;
 pub(crate) mod metrics;
 pub(crate) mod options;
 mod pool;
-mod rehearsal;
+pub(crate) mod rehearsal;
 pub(crate) mod running;
 pub(crate) mod services;
 pub(crate) mod stage;
 mod zones;
 
 use crate::{
+    faults::{self, Fault},
     instance::Failure,
     options::{Options, mib},
     services::Private,
@@ -78,6 +79,9 @@ impl Seated {
             instance.ask(ask, Running::new(means.clone(), call, desk)).await
         };
         let (name, outcome) = match asked.await {
+            Ok((Answer::Refused { .. }, effects)) if faults::on(Fault::ErrCounts) => {
+                ("done", Outcome::Done(Answer::Heard, effects))
+            }
             Ok((Answer::Refused { retry, text }, _)) => ("refused", Outcome::Refused { retry, text }),
             Ok((answer, effects)) => ("done", Outcome::Done(answer, effects)),
             Err(Failure { how, why, .. }) => {
@@ -163,6 +167,9 @@ impl Actor for Seated {
     }
 
     fn committed(&self, writes: &[KvWrite]) {
+        if faults::on(Fault::StateStale) {
+            return;
+        }
         let limit = self.options.actors.state_mib_max;
         if !self.private.kv.apply(writes, self.private.now(), mib(limit)) {
             let text = format!("host: `kv` has more than {limit} MiB; what is beyond is not seen by `state`");

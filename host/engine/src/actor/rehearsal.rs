@@ -8,8 +8,9 @@ use super::{
     instance::{Ask, Blueprint, Instance},
     manifest::{Expect, Input, Test, event_kind},
     pool::Pool,
-    running::Running,
+    running::{Means, Running},
 };
+use crate::{instance::Failure, manifest::Who};
 use async_trait::async_trait;
 use godwit_domain::{
     actor::{
@@ -47,9 +48,8 @@ pub(super) async fn rehearse(
     };
     let pool = Pool::open(blueprint.clone(), places).await.map_err(|failure| vec![failure.why])?;
     let mut instance = pool.lend().await.map_err(|failure| vec![failure.why])?;
-    let failed = |hook: &str, failure: crate::instance::Failure| {
-        vec![format!("`{hook}`: {}: {}", failure.how.name(), failure.why)]
-    };
+    let failed =
+        |hook: &str, failure: Failure| vec![format!("`{hook}`: {}: {}", failure.how.name(), failure.why)];
     if served.hooks.contains(&Hook::Command) {
         served.commands = instance.commands().await.map_err(|failure| failed("commands", failure))?;
     }
@@ -69,19 +69,58 @@ pub(super) async fn rehearse(
 }
 
 async fn run(instance: &mut Instance, blueprint: &Blueprint, test: &Test, now: Ms) -> Result<(), String> {
-    let Input { body, kv, .. } = &test.input;
-    let desk = Rehearsed { now, kv: kv.clone() };
-    let call = Call {
-        user: Arc::new(user(OWN, "plugin", true, now)),
+    let setting = Setting {
+        now,
+        sender: Arc::new(user(TESTER, "tester", false, now)),
+        role: Role::Member,
+        place: group(),
         event: "test".to_owned(),
-        at: now,
+        payload: None,
+    };
+    let desk = Rehearsed { now, kv: test.input.kv.clone() };
+    let asked = ask(instance, blueprint.means.clone(), test, &setting, Arc::new(desk)).await?;
+    let (answer, effects) = asked.map_err(|failure| format!("{}: {}", failure.how.name(), failure.why))?;
+    let differences = compare(&test.expect, &answer, &effects);
+    if differences.is_empty() { Ok(()) } else { Err(differences.join("; ")) }
+}
+
+/// In what surroundings a test takes place.
+pub(crate) struct Setting {
+    pub(crate) now: Ms,
+    pub(crate) sender: Arc<User>,
+    pub(crate) role: Role,
+    pub(crate) place: Place,
+    /// What the event is called.
+    pub(crate) event: String,
+    /// Of a timer that was set: when it was due, and what comes with it.
+    pub(crate) payload: Option<(Ms, Vec<u8>)>,
+}
+
+/// The plugin's own user.
+pub(crate) fn own(now: Ms) -> User {
+    user(OWN, "plugin", true, now)
+}
+
+/// Asks what a test asks. The outer error is the test's own mistake.
+pub(crate) async fn ask(
+    instance: &mut Instance,
+    means: Means,
+    test: &Test,
+    setting: &Setting,
+    desk: Arc<dyn Desk>,
+) -> Result<Result<(Answer, Effects), Failure>, String> {
+    let body = &test.input.body;
+    let call = Call {
+        user: Arc::new(own(setting.now)),
+        event: setting.event.clone(),
+        at: setting.now,
         hops: 0,
         answers: Arc::default(),
     };
-    let running = Running::new(blueprint.means.clone(), &call, Arc::new(desk));
-    let asked = match test.hook {
-        Hook::Bot => instance.ask(Ask::Event(&event(&test.input, now)?), running).await,
-        Hook::Command => instance.ask(Ask::Run(&invocation(&test.input, now)?), running).await,
+    let running = Running::new(means, &call, desk);
+    Ok(match test.hook {
+        Hook::Bot => instance.ask(Ask::Event(&event(&test.input, setting)?), running).await,
+        Hook::Command => instance.ask(Ask::Run(&invocation(&test.input, setting)?), running).await,
         Hook::Inbound => {
             let headers = test.input.headers.iter();
             let request = Request {
@@ -99,19 +138,16 @@ async fn run(instance: &mut Instance, blueprint: &Blueprint, test: &Test, now: M
                 kind: test.input.kind.clone(),
                 endpoint: test.input.endpoint.clone(),
                 keys: None,
-                user: TESTER,
+                user: setting.sender.id,
                 device: "device".to_owned(),
-                conversation: GROUP,
+                conversation: setting.place.id,
                 seq: Seq(1),
                 sender: OWN,
                 preview: (!body.is_empty()).then(|| body.clone()),
             };
             instance.ask(Ask::Notify(&notification), running).await
         }
-    };
-    let (answer, effects) = asked.map_err(|failure| format!("{}: {}", failure.how.name(), failure.why))?;
-    let differences = compare(&test.expect, &answer, &effects);
-    if differences.is_empty() { Ok(()) } else { Err(differences.join("; ")) }
+    })
 }
 
 fn user(id: UserId, name: &str, bot: bool, now: Ms) -> User {
@@ -123,13 +159,15 @@ fn group() -> Place {
     Place { id: GROUP, kind: Kind::Group, title: None, member_count: 2, encrypted: false, labels: Vec::new() }
 }
 
-fn event(input: &Input, now: Ms) -> Result<Event, String> {
+fn event(input: &Input, setting: &Setting) -> Result<Event, String> {
+    let Setting { now, sender, place, .. } = setting;
+    let (now, by) = (*now, sender.id);
     let named = input.event.as_deref().unwrap_or("message");
     let kind = event_kind(named).ok_or_else(|| format!("there is no event `{named}`"))?;
     let message = Arc::new(Message {
-        conversation: GROUP,
+        conversation: place.id,
         seq: Seq(1),
-        sender: TESTER,
+        sender: by,
         client_id: ClientId::from_u128(1),
         sent_at: now,
         content: Content::text(&input.body),
@@ -138,33 +176,35 @@ fn event(input: &Input, now: Ms) -> Result<Event, String> {
         revised: None,
     });
     let what = match kind {
-        EventKind::Message | EventKind::Mentioned => What::Message {
-            message,
-            sender: Arc::new(user(TESTER, "tester", false, now)),
-            mentioned: kind == EventKind::Mentioned,
-        },
-        EventKind::Edited => What::Edited { message, by: TESTER },
-        EventKind::Deleted => What::Deleted { seq: Seq(1), by: TESTER },
-        EventKind::Reaction => {
-            What::Reaction { seq: Seq(1), emoji: input.name.clone(), on: true, by: TESTER }
+        EventKind::Message | EventKind::Mentioned => {
+            What::Message { message, sender: sender.clone(), mentioned: kind == EventKind::Mentioned }
         }
-        EventKind::Joined => What::Joined { user: TESTER, by: TESTER },
-        EventKind::Left => What::Left { user: TESTER, by: TESTER },
+        EventKind::Edited => What::Edited { message, by },
+        EventKind::Deleted => What::Deleted { seq: Seq(1), by },
+        EventKind::Reaction => What::Reaction { seq: Seq(1), emoji: input.name.clone(), on: true, by },
+        EventKind::Joined => What::Joined { user: by, by },
+        EventKind::Left => What::Left { user: by, by },
         EventKind::Timer => {
-            What::Timer { name: input.name.clone(), at: now, payload: input.body.clone().into_bytes() }
+            let written = || (now, input.body.clone().into_bytes());
+            let (at, payload) = setting.payload.clone().unwrap_or_else(written);
+            What::Timer { name: input.name.clone(), at, payload }
         }
-        EventKind::Sent => What::Sent { reference: input.name.clone(), fate: Fate::Accepted(GROUP, Seq(1)) },
+        EventKind::Sent => {
+            What::Sent { reference: input.name.clone(), fate: Fate::Accepted(place.id, Seq(1)) }
+        }
     };
-    let place = (kind != EventKind::Timer).then(group);
-    Ok(Event { id: "test".to_owned(), at: now, hops: 0, place, what })
+    let place = (kind != EventKind::Timer).then(|| place.clone());
+    Ok(Event { id: setting.event.clone(), at: now, hops: 0, place, what })
 }
 
-fn invocation(input: &Input, now: Ms) -> Result<Invocation, String> {
+fn invocation(input: &Input, setting: &Setting) -> Result<Invocation, String> {
     let value = |(name, value): (&String, &toml::Value)| {
         let value = match value {
             toml::Value::String(text) => Value::Text(text.clone()),
             toml::Value::Integer(number) => Value::Integer(*number),
             toml::Value::Float(number) => Value::Number(*number),
+            toml::Value::Table(typed) => typed_value(typed)
+                .ok_or_else(|| format!("argument `{name}` is {value}; write {{ duration = 60000 }}, {{ user = \"ben\" }} or {{ choice = \"yes\" }}"))?,
             other => return Err(format!("argument `{name}` is {other}, and must be a text or a number")),
         };
         Ok((name.clone(), value))
@@ -172,14 +212,28 @@ fn invocation(input: &Input, now: Ms) -> Result<Invocation, String> {
     Ok(Invocation {
         name: input.command.clone(),
         arguments: input.arguments.iter().map(value).collect::<Result<_, _>>()?,
-        place: group(),
-        caller: Arc::new(user(TESTER, "tester", false, now)),
-        role: Role::Member,
+        place: setting.place.clone(),
+        caller: setting.sender.clone(),
+        role: setting.role,
         client_id: ClientId::from_u128(1),
     })
 }
 
-fn compare(expect: &Expect, answer: &Answer, effects: &Effects) -> Vec<String> {
+/// A value whose type cannot be seen from how it is written.
+fn typed_value(typed: &toml::Table) -> Option<Value> {
+    let (kind, value) = typed.iter().next().filter(|_| typed.len() == 1)?;
+    match (kind.as_str(), value) {
+        ("duration", toml::Value::Integer(ms)) => u64::try_from(*ms).ok().map(Value::Duration),
+        ("user", toml::Value::String(name)) => {
+            let id = uuid::Uuid::try_parse(name);
+            Some(Value::User(id.map_or_else(|_| Who::named(name).into(), UserId)))
+        }
+        ("choice", toml::Value::String(choice)) => Some(Value::Choice(choice.clone())),
+        _ => None,
+    }
+}
+
+pub(crate) fn compare(expect: &Expect, answer: &Answer, effects: &Effects) -> Vec<String> {
     let mut differences = Vec::new();
     let mut differ = |what: &str, expected: String, found: String| {
         if expected != found {
@@ -250,7 +304,7 @@ fn compare(expect: &Expect, answer: &Answer, effects: &Effects) -> Vec<String> {
     differences
 }
 
-fn shown(answer: &Answer) -> String {
+pub(crate) fn shown(answer: &Answer) -> String {
     match answer {
         Answer::Heard => "ok".to_owned(),
         Answer::Reply(Reply::ToCaller(content)) => format!("to-caller {:?}", content.body),

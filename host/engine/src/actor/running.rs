@@ -8,7 +8,10 @@ use super::{
     http::{self, Client},
     options::Options,
 };
-use crate::options::{kib, mib};
+use crate::{
+    faults::{self, Fault},
+    options::{kib, mib},
+};
 use godwit_domain::{
     actor::{self, Act, Call, Denied, Desk, Effects, KvWrite, Named, Target},
     kept::Secrets,
@@ -109,7 +112,7 @@ impl Running {
 
     fn reading(&mut self) -> Result<(), Denied> {
         let limit = self.options().reads_max;
-        if self.other_reads >= limit {
+        if self.other_reads >= limit && !faults::on(Fault::ReadsUnbounded) {
             return invalid(format!("{limit} reads were made, which is the limit of one call"));
         }
         self.other_reads += 1;
@@ -120,7 +123,7 @@ impl Running {
 
     pub(crate) async fn kv_get(&mut self, key: String) -> Result<Option<Vec<u8>>, Denied> {
         self.check_key(&key)?;
-        if let Some(write) = self.writes.get(&key) {
+        if let Some(write) = self.writes.get(&key).filter(|_| !faults::on(Fault::OwnWritesUnseen)) {
             return Ok(write.value.clone());
         }
         if let Some(read) = self.reads.get(&key) {
@@ -138,7 +141,7 @@ impl Running {
 
     pub(crate) fn kv_set(&mut self, key: String, value: Vec<u8>, ttl_s: Option<u64>) -> Result<(), Denied> {
         let (bytes, limit) = (value.len(), self.options().kv_value_kib_max);
-        if bytes > kib(limit) {
+        if bytes > kib(limit) && !faults::on(Fault::KvUnbounded) {
             return invalid(format!("the value of `{key}` has {bytes} bytes, the limit is {limit} KiB"));
         }
         if ttl_s == Some(0) {
@@ -206,7 +209,9 @@ impl Running {
         let (bytes, limit) = (key.len(), self.options().kv_key_bytes_max as usize);
         match bytes {
             0 => invalid("a key must not be empty".to_owned()),
-            _ if bytes > limit => invalid(format!("a key has {bytes} bytes, the limit is {limit}")),
+            _ if bytes > limit && !faults::on(Fault::KvUnbounded) => {
+                invalid(format!("a key has {bytes} bytes, the limit is {limit}"))
+            }
             _ => Ok(()),
         }
     }
@@ -216,6 +221,9 @@ impl Running {
     fn check_room(&self, more: usize, bytes: usize, freed: usize) -> Result<(), Denied> {
         let count = self.writes.len() + self.acts.len() + more;
         let limit = self.options().effects_max as usize;
+        if faults::on(Fault::EffectsUnbounded) {
+            return Ok(());
+        }
         if count > limit {
             return invalid(format!("{count} effects, the limit of one call is {limit}"));
         }

@@ -50,7 +50,7 @@ pub(crate) struct Stage {
 /// An actor that may go live.
 pub(crate) struct Ready {
     checked: Checked,
-    tests: Vec<Test>,
+    pub(crate) tests: Vec<Test>,
     grants: Arc<Grants>,
     config: String,
     version: Arc<str>,
@@ -179,7 +179,8 @@ impl Stage {
         Ok(())
     }
 
-    fn blueprint(
+    /// What instances of it are made from; without `http` it reaches nobody.
+    pub(crate) fn blueprint(
         &self,
         id: &str,
         ready: &Ready,

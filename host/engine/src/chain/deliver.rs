@@ -4,7 +4,12 @@
 //! may read a message, so whatever fails leaves the host's own rule in place.
 
 use super::{Pass, Seat, Snapshot, Version};
-use crate::{answer::Answer, grants::MEMBER_LIST, hooks::Question};
+use crate::{
+    answer::Answer,
+    faults::{self, Fault},
+    grants::MEMBER_LIST,
+    hooks::Question,
+};
 use godwit_domain::{
     filter::{Attention, Audience, Facts, Place, RECIPIENTS_MAX, Recipient, Scene, Spent},
     message::Message,
@@ -13,7 +18,7 @@ use godwit_domain::{
 /// Whether the version of a plugin that is asked there was granted the list of members.
 pub(super) fn may_see_members(seat: &Seat, place: Option<&Place>) -> bool {
     let granted = |version: &Version| version.release.grants.iter().any(|grant| grant == MEMBER_LIST);
-    seat.route(place).is_some_and(|(version, _)| granted(version))
+    seat.route(place).is_some_and(|(version, _)| granted(version) || faults::on(Fault::MembersShown))
 }
 
 /// The audience that the first plugin names. One that fails ends the search: who comes after it was not meant to decide
@@ -32,7 +37,9 @@ pub(super) async fn choose(
         match snapshot.ask(*place, Question::Choose { message, facts, members }, &mut pass).await {
             Ok(Answer::Audience(audience)) => {
                 named = Some(audience);
-                break;
+                if !faults::on(Fault::RuleLastCounts) {
+                    break;
+                }
             }
             Ok(_) => {}
             Err(_) => break,
@@ -59,7 +66,8 @@ pub(super) async fn decide(
             let question = Question::Decide { message, recipients, now: scene.now };
             if let Ok(Answer::Attention(answers)) = snapshot.ask(*place, question, &mut pass).await {
                 for (quietest, answer) in quietest.iter_mut().zip(answers) {
-                    *quietest = (*quietest).max(answer);
+                    let before = if faults::on(Fault::QuietestIgnored) { answer } else { *quietest };
+                    *quietest = before.max(answer);
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! A file is named by component and engine, and is its seal (HMAC-SHA-256 over name and artefact) followed by the
 //! artefact. What does not carry the right seal does not exist: it is compiled again.
 
+use crate::faults::{self, Fault};
 use godwit_domain::plugin::Digest;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
@@ -49,7 +50,8 @@ impl Cache {
             return Ok(None);
         }
         let artefact = bytes.split_off(SEAL_BYTES);
-        if self.seal(digest, &artefact).verify_slice(&bytes).is_err() {
+        let wrong = self.seal(digest, &artefact).verify_slice(&bytes).is_err();
+        if wrong && !faults::on(Fault::CacheUnverified) {
             tracing::warn!(%digest, "cached artefact has a wrong seal, compiling again");
             return Ok(None);
         }

@@ -3,7 +3,11 @@
 //! It owns nothing and knows no files: before it reads the component it has given up everything else.
 
 use super::sandbox;
-use crate::{options::Compile, runtime};
+use crate::{
+    faults::{self, Fault},
+    options::Compile,
+    runtime,
+};
 use std::{
     io::{BufRead, Read, Write},
     process::ExitCode,
@@ -37,7 +41,9 @@ fn compile() -> std::io::Result<Result<(), wasmtime::Error>> {
     let limits: Compile = serde_json::from_str(&header)?;
     // The engine asks the processor for its features, which may read files: before the walls go up.
     let engine = wasmtime::Engine::new(&runtime::config()).map_err(std::io::Error::other)?;
-    sandbox::enter(&limits)?;
+    if !faults::on(Fault::CompilerOpen) {
+        sandbox::enter(&limits)?;
+    }
 
     let mut component = Vec::new();
     stdin.read_to_end(&mut component)?;

@@ -1,6 +1,11 @@
 //! The tests in a manifest: what they hand in, and what they want to see.
 //!
 //! Names are those of the interface. What is left out has a plain value, so that a test says what it is about alone.
+//! The steps of scenarios ([`crate::workbench`]) are written in the same words.
+
+mod words;
+
+pub(crate) use words::{When, Who};
 
 use crate::hooks::{Question, Subject};
 use godwit_domain::{
@@ -29,7 +34,7 @@ pub(crate) struct Test {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Input {
     /// When it happens; the present time where it is left out.
-    now: Option<u64>,
+    now: Option<When>,
     /// What a message says.
     body: Option<String>,
     /// What the message said that `body` is to replace.
@@ -39,8 +44,29 @@ struct Input {
     display_name: Option<String>,
     file_name: Option<String>,
     reaction: Option<String>,
+    /// Whom the message mentions.
+    mentions: Vec<Who>,
+    /// What the sender did lately.
+    activity: Option<Activity>,
     facts: Option<Facts>,
     recipients: Option<Vec<Recipient>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Activity {
+    here: Option<Counts>,
+    overall: Counts,
+    same_body_60s: u32,
+    member_since: Option<When>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Counts {
+    messages_10s: u32,
+    messages_60s: u32,
+    messages_1h: u32,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -50,22 +76,22 @@ struct Facts {
     member_count: Option<u32>,
     follower_count: u32,
     online_count: u32,
-    admins: Vec<Uuid>,
-    mentioned: Vec<Uuid>,
-    members: Option<Vec<Uuid>>,
+    admins: Vec<Who>,
+    mentioned: Vec<Who>,
+    members: Option<Vec<Who>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Recipient {
-    id: Option<Uuid>,
+    id: Option<Who>,
     name: Option<String>,
     time_zone: Option<String>,
     role: Option<Role>,
     online: bool,
     active: bool,
     mentioned: bool,
-    muted_until: Option<u64>,
+    muted_until: Option<When>,
 }
 
 /// What a test wants to see.
@@ -85,6 +111,11 @@ pub(crate) enum Expect {
     Audience(Audience),
     /// `attention = ["normal", "quiet", { notify-later = … }]`, one for each recipient.
     Attention(Vec<Attention>),
+    /// `trap = "…"`: it breaks, and says this among what it says of it.
+    Trap(String),
+    /// `deadline = true`: it is cut.
+    #[serde(deserialize_with = "just_true")]
+    Deadline,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -112,8 +143,8 @@ pub(crate) struct Audience {
 enum Live {
     Everyone,
     Followers,
-    FollowersAnd(Vec<Uuid>),
-    Only(Vec<Uuid>),
+    FollowersAnd(Vec<Who>),
+    Only(Vec<Who>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -121,7 +152,7 @@ enum Live {
 enum Told {
     Everyone,
     Mentioned,
-    Only(Vec<Uuid>),
+    Only(Vec<Who>),
     Nobody,
 }
 
@@ -131,14 +162,16 @@ enum Told {
 pub(crate) enum Attention {
     Normal,
     Quiet,
-    NotifyLater(u64),
+    NotifyLater(When),
     NoNotification,
 }
 
 fn just_true<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
     match bool::deserialize(from)? {
         true => Ok(()),
-        false => Err(D::Error::custom("`allow` must be true: what else is expected has a name of its own")),
+        false => Err(D::Error::custom(
+            "`allow` must be true, as `deadline` must: what else is expected has a name of its own",
+        )),
     }
 }
 
@@ -168,13 +201,44 @@ impl Asked<'_> {
 impl Test {
     /// When it happens, if that is not the present time.
     pub(crate) fn now(&self) -> Option<Ms> {
-        self.input.now.map(Ms)
+        self.input.now.map(Ms::from)
+    }
+
+    /// What the sender did lately, where the test says so.
+    pub(crate) fn activity(&self) -> Option<filter::Activity> {
+        let counts = |counts: Counts| filter::Counts {
+            messages_10s: counts.messages_10s,
+            messages_60s: counts.messages_60s,
+            messages_1h: counts.messages_1h,
+        };
+        self.input.activity.map(|activity| filter::Activity {
+            here: activity.here.map(counts),
+            overall: counts(activity.overall),
+            same_body_60s: activity.same_body_60s,
+            member_since: activity.member_since.map(Ms::from),
+        })
+    }
+
+    /// What is sent in it, if it is about a message that is new.
+    pub(crate) fn sends(&self) -> Option<&str> {
+        self.input.body.as_deref().filter(|_| self.input.original.is_none())
+    }
+
+    /// Gives recipients that are named what is known of them; what the test says itself stays.
+    pub(crate) fn introduce(&mut self, known: impl Fn(&str) -> Option<(Option<Role>, Option<String>)>) {
+        for recipient in self.input.recipients.iter_mut().flatten() {
+            if let Some((role, time_zone)) = recipient.name.as_deref().and_then(&known) {
+                recipient.role = recipient.role.or(role);
+                recipient.time_zone = recipient.time_zone.take().or(time_zone);
+            }
+        }
     }
 
     /// What of it does not fit together.
     pub(crate) fn problem(&self) -> Option<String> {
         let hook = self.hook.name();
         let fits = match self.hook {
+            _ if matches!(self.expect, Expect::Trap(_) | Expect::Deadline) => true,
             Hook::Normalise => matches!(self.expect, Expect::Allow | Expect::Reject(_) | Expect::Rewrite(_)),
             Hook::Moderation => matches!(self.expect, Expect::Allow | Expect::Reject(_) | Expect::Hold(_)),
             Hook::FanOut => matches!(self.expect, Expect::Allow | Expect::Audience(_)),
@@ -216,7 +280,8 @@ impl Test {
             file_name.as_deref().map(Wording::FileName),
             reaction.as_deref().map(Wording::Reaction),
         ];
-        let content = Content::text(body.clone().unwrap_or_default());
+        let mentions = users(&self.input.mentions);
+        let content = Content { mentions, ..Content::text(body.clone().unwrap_or_default()) };
         match (self.hook, original, wordings.into_iter().flatten().next()) {
             (Hook::Normalise, ..) => Asked::Normalise(content),
             (Hook::Moderation, _, Some(wording)) => Asked::Wording(wording),
@@ -225,9 +290,9 @@ impl Test {
             }
             (Hook::Moderation, ..) => Asked::Message(content),
             (Hook::FanOut, ..) => {
-                let facts = self.input.facts.clone().unwrap_or_default();
-                let mentions = users(&facts.mentioned);
-                Asked::Choose(message(scene, Content { mentions, ..content }), facts.shown())
+                let facts = self.input.facts.clone().unwrap_or_default().shown(&content.mentions);
+                let mentions = facts.mentioned.clone();
+                Asked::Choose(message(scene, Content { mentions, ..content }), facts)
             }
             (Hook::Delivery, ..) => {
                 let recipients = self.input.recipients.iter().flatten().enumerate();
@@ -270,7 +335,8 @@ impl Input {
 }
 
 impl Facts {
-    fn shown(self) -> filter::Facts {
+    fn shown(self, mentions: &[UserId]) -> filter::Facts {
+        let mentioned = if self.mentioned.is_empty() { mentions.to_vec() } else { users(&self.mentioned) };
         let members = self.members.as_deref().map(users);
         filter::Facts {
             follow_above: self.follow_above.unwrap_or(100),
@@ -280,7 +346,7 @@ impl Facts {
             follower_count: self.follower_count,
             online_count: self.online_count,
             admins: users(&self.admins),
-            mentioned: users(&self.mentioned),
+            mentioned,
             members,
         }
     }
@@ -290,9 +356,10 @@ impl Recipient {
     /// The `n`th of a list, who came in at that time.
     fn shown(&self, n: usize, joined_at: Ms) -> filter::Recipient {
         // After the sender, who is the first.
-        let id = self.id.unwrap_or(Uuid::from_u128(n as u128 + 2));
+        let named = || self.name.as_deref().map(Who::named);
+        let id = self.id.or_else(named).map_or(UserId::from_u128(n as u128 + 2), UserId::from);
         let user = User {
-            id: UserId(id),
+            id,
             name: self.name.clone().unwrap_or_else(|| format!("recipient-{}", n + 1)),
             display_name: None,
             bot: false,
@@ -307,13 +374,13 @@ impl Recipient {
             online: self.online,
             active: self.active,
             mentioned: self.mentioned,
-            muted_until: self.muted_until.map(Ms),
+            muted_until: self.muted_until.map(Ms::from),
         }
     }
 }
 
-fn users(ids: &[Uuid]) -> Vec<UserId> {
-    ids.iter().copied().map(UserId).collect()
+fn users(list: &[Who]) -> Vec<UserId> {
+    list.iter().copied().map(UserId::from).collect()
 }
 
 /// A message of the scene's sender.
@@ -357,7 +424,7 @@ impl PartialEq<filter::Attention> for Attention {
             (Self::Normal, filter::Attention::Normal)
             | (Self::Quiet, filter::Attention::Quiet)
             | (Self::NoNotification, filter::Attention::NoNotification) => true,
-            (Self::NotifyLater(at), filter::Attention::NotifyLater(found)) => Ms(at) == found,
+            (Self::NotifyLater(at), filter::Attention::NotifyLater(found)) => Ms::from(at) == found,
             _ => false,
         }
     }

@@ -42,7 +42,7 @@ fn users(ids: &[u128]) -> Vec<UserId> {
 }
 
 /// A conversation of the users 1 to 3, of whom the first is an admin.
-fn facts() -> Facts {
+pub fn facts() -> Facts {
     Facts {
         follow_above: 100,
         member_count: 3,
@@ -55,7 +55,7 @@ fn facts() -> Facts {
 }
 
 /// So many recipients, called `r0`, `r1` and so on; every third is mentioned.
-fn recipients(count: usize) -> Vec<Recipient> {
+pub fn recipients(count: usize) -> Vec<Recipient> {
     let recipient = |n: usize| Recipient {
         user: Arc::new(user(n as u128 + 1, &format!("r{n}"))),
         role: Role::Member,
@@ -176,6 +176,17 @@ async fn who_is_in_is_shown_to_whom_that_was_granted() {
     assert!(bed.engine.pin().wants_members(&place));
     assert_eq!(bed.choose("x").await, Some(only(&[1, 2])));
     assert!(bed.log("a").await.contains("3 members, shown Some(3)"));
+}
+
+#[tokio::test]
+async fn who_does_not_ask_for_the_member_list_is_not_shown_it() {
+    let bed = Bed::new(Options::default()).await;
+    let mut install = choosing("a", 2, r#"{"mode": "all-but-last"}"#);
+    install.manifest = install.manifest.replace("member-list = true\n", "");
+    bed.engine.install(Install { grants: Some(Vec::new()), ..install }).await.unwrap();
+    assert!(!bed.engine.pin().wants_members(&scene(1).conversation.unwrap()));
+    assert_eq!(bed.choose("x").await, None);
+    assert!(bed.log("a").await.contains("3 members, shown None"));
 }
 
 #[tokio::test]

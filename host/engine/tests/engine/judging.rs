@@ -59,6 +59,20 @@ async fn plugins_run_by_priority_and_then_by_id() {
 }
 
 #[tokio::test]
+async fn the_first_reject_ends_the_chain() {
+    let bed = Bed::new(Options::default()).await;
+    for (id, priority) in [("a", 2), ("b", 1)] {
+        let config = format!(r#"{{"moderation": {{"mode": "reject", "code": "{id}"}}}}"#);
+        let mut install = crate::bed::fixture(id, "1", &config);
+        install.manifest += &format!("priority = {priority}\n");
+        bed.engine.install(install).await.unwrap();
+    }
+    let (judgement, verdict) = bed.judge("x").await;
+    assert_eq!(refused(&judgement), Some("b"));
+    assert_eq!(verdict.steps.len(), 3, "both normalise, and one moderates");
+}
+
+#[tokio::test]
 async fn a_refusal_of_normalise_refuses_the_message() {
     let bed = Bed::new(Options::default()).await;
     bed.install("a", "1", r#"{"normalise": {"mode": "reject", "code": "no"}}"#).await.unwrap();

@@ -34,6 +34,7 @@
 //! POST   /admin/v1/plugins/{id}/dead/{n}/redrive                                    204
 //! GET    /admin/v1/conversations/{id}/messages/{seq}/trace                          200 {generation, plugins: […]}
 //! GET    /admin/v1/held?page=P&limit=N                                              200 {held: […], next?}
+//! PUT    /admin/v1/conversations/{id}/labels  {labels: [string]}                    200 {labels}
 //! GET    /admin/v1/conversations/{id}/held?page=P&limit=N                           200 {held: […], next?}
 //! POST   /admin/v1/conversations/{id}/held/{sender}/{client_id}/release             200 {seq, sent_at}
 //! POST   /admin/v1/conversations/{id}/held/{sender}/{client_id}/reject  {reason?}   200 {}
@@ -47,6 +48,7 @@
 mod components;
 mod dead;
 mod held;
+mod labels;
 mod operate;
 mod plugins;
 mod secrets;
@@ -217,6 +219,10 @@ async fn route(gateway: &Gateway, request: Request) -> Result<Response, Failure>
         ["admin", "v1", "held"] => {
             only(Method::GET, "GET")?;
             held::everywhere(gateway, &request).await
+        }
+        ["admin", "v1", "conversations", id, "labels"] => {
+            only(Method::PUT, "PUT")?;
+            labels::set(gateway, request, id).await
         }
         ["admin", "v1", "conversations", id, "held"] => {
             only(Method::GET, "GET")?;

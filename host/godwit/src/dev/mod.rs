@@ -6,11 +6,11 @@
 //! Start with [`run`]; [`project`] finds the sources, [`build`] compiles them, [`watch`] waits for the next change,
 //! [`demo`] makes two people who have a conversation.
 
-mod build;
+pub mod build;
 mod demo;
-mod progress;
-mod project;
-mod watch;
+pub mod progress;
+pub mod project;
+pub mod watch;
 
 use crate::{
     admin::Client,

@@ -1,7 +1,10 @@
 //! What a person at the terminal sees during long work; plain lines where nobody is at one.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 /// How often a line says that work goes on, where no spinner turns.
 const STILL_EVERY: Duration = Duration::from_secs(10);
@@ -10,6 +13,12 @@ const STILL_EVERY: Duration = Duration::from_secs(10);
 pub fn say(text: &str) {
     // Whoever closed the pipe does not want to hear it, and the server goes on.
     let _ = crate::cli::print(&format!("{text}\n"));
+}
+
+/// Says how work goes: beside what the command is for, so that a program may read that.
+pub fn note(text: &str) {
+    // Whoever closed it does not want to hear it, and the work goes on.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// How long it took since then, in words.
@@ -36,7 +45,7 @@ impl Work {
         let what = what.into();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if bar.is_hidden() {
-            say(&format!("{what} …"));
+            note(&format!("{what} …"));
         }
         // The template is a constant that is known to be one; without it the spinner has its own.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {elapsed} {wide_msg:.dim}") {
@@ -53,13 +62,13 @@ impl Work {
         self.bar.set_message(what.to_owned());
         if self.bar.is_hidden() && self.said.elapsed() >= STILL_EVERY {
             self.said = Instant::now();
-            say(&format!("  still at it after {}: {what}", took(self.began)));
+            note(&format!("  still at it after {}: {what}", took(self.began)));
         }
     }
 
     /// Ends it with what came of it.
     pub fn end(self, outcome: &str) {
         self.bar.finish_and_clear();
-        say(&format!("{}: {outcome} in {}.", self.what, took(self.began)));
+        note(&format!("{}: {outcome} in {}.", self.what, took(self.began)));
     }
 }

@@ -63,13 +63,14 @@ impl Watch {
 /// Whether a change of this file can change a plugin: no editor's backup, and nothing that a build leaves behind.
 fn is_source(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let built = path.components().any(|part| part.as_os_str() == "target");
+    let scratch = ["target", "node_modules", ".venv", ".godwit", "__pycache__"];
+    let built = path.components().any(|part| scratch.iter().any(|name| part.as_os_str() == *name));
     !built
         && !name.starts_with('.')
         && !name.ends_with('~')
-        && path
-            .extension()
-            .is_some_and(|extension| ["rs", "toml", "json", "wit"].iter().any(|source| extension == *source))
+        && path.extension().is_some_and(|extension| {
+            ["rs", "toml", "json", "wit", "js", "py"].iter().any(|source| extension == *source)
+        })
 }
 
 #[cfg(test)]
@@ -97,6 +98,10 @@ mod tests {
             ("plugins/a/plugin.toml", true),
             ("plugins/a/dev-config.json", true),
             ("wit/0.1/types.wit", true),
+            ("plugins/a/src/plugin.js", true),
+            ("plugins/a/plugin.py", true),
+            ("plugins/a/node_modules/x/index.js", false),
+            ("plugins/a/.godwit/build/entry.js", false),
             ("plugins/a/README.md", false),
             ("plugins/a/target/x.rs", false),
             ("plugins/a/src/.#lib.rs", false),

@@ -10,7 +10,7 @@ mod show;
 
 use crate::{
     admin::{Body, Client},
-    cli, config,
+    author, cli, config,
 };
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -42,7 +42,7 @@ pub struct Connection {
     token_file: Option<PathBuf>,
     /// Print JSON, for programs.
     #[arg(long, global = true)]
-    json: bool,
+    pub json: bool,
 }
 
 /// Where the server is, and what to do there.
@@ -67,9 +67,11 @@ pub struct Trace {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    #[command(flatten)]
+    Author(author::Action),
     /// Install a plugin, or swap it for another version, while messages flow.
     Install {
-        /// A folder with plugin.toml and the built component, or a .wasm file with plugin.toml beside it.
+        /// A folder with plugin.toml and the built component, a packed file, or a .wasm file with plugin.toml beside it.
         path: PathBuf,
         /// Grant these capabilities; without it, what the active version has. What is not granted cannot be used.
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -218,6 +220,10 @@ struct Which {
 /// The files are not as they should be, nobody answers, or the host refuses.
 pub fn run(command: Command) -> anyhow::Result<()> {
     let Command { connection, action } = command;
+    let action = match action {
+        Action::Author(action) => return author::run(action, connection),
+        action => action,
+    };
     connected(connection, async |client, json| act(client, action, json).await)
 }
 
@@ -234,7 +240,11 @@ pub fn trace(trace: Trace) -> anyhow::Result<()> {
     })
 }
 
-fn connected(
+/// Runs a command that talks to a server.
+///
+/// # Errors
+/// The token cannot be read, or what the command says.
+pub fn connected(
     connection: Connection,
     act: impl AsyncFnOnce(&Client, bool) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -286,11 +296,13 @@ async fn act(client: &Client, action: Action, json: bool) -> anyhow::Result<()> 
         print(&reply, json, show::status)
     };
     match action {
+        // Authors need no server; they were served before.
+        Action::Author(_) => Ok(()),
         Action::Install { path, grant, config, digest, shadow, canary, dry_run } => {
             let (package, component) = match digest {
                 None => {
                     let package = Package::find(&path)?;
-                    let bytes = read(&package.component)?;
+                    let bytes = package.bytes()?;
                     (package, ("component", "application/wasm", Bytes::from(bytes)))
                 }
                 Some(digest) => (Package::described(&path)?, ("digest", "text/plain", Bytes::from(digest))),
@@ -316,7 +328,7 @@ async fn act(client: &Client, action: Action, json: bool) -> anyhow::Result<()> 
         }
         Action::Stage { path } => {
             let component = if path.is_dir() { Package::find(&path)?.component } else { path };
-            let body = Body::Bytes(Bytes::from(read(&component)?));
+            let body = Body::Bytes(Bytes::from(package::read_component(&component)?));
             let reply = client.call(Method::POST, "/admin/v1/components", body).await?;
             print(&reply, json, show::uploaded)
         }
@@ -383,7 +395,7 @@ pub async fn install(
     grant: Vec<String>,
     config: Option<Value>,
 ) -> anyhow::Result<Installed> {
-    let component = ("component", "application/wasm", Bytes::from(read(&package.component)?));
+    let component = ("component", "application/wasm", Bytes::from(package.bytes()?));
     send(client, package, component, Some(grant), config, "").await
 }
 
@@ -406,10 +418,6 @@ async fn send(
     client.call(Method::PUT, &path, Body::Form(parts)).await
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
 /// Reads a plugin's configuration.
 ///
 /// # Errors
@@ -422,19 +430,35 @@ pub fn read_config(path: &Path) -> anyhow::Result<Value> {
 async fn logs(client: &Client, id: &str, follow: bool, json: bool) -> anyhow::Result<()> {
     let mut after = 0;
     loop {
-        let path = format!("/admin/v1/plugins/{id}/logs?after={after}");
-        let reply: Logs = client.call(Method::GET, &path, Body::Empty).await?;
-        for line in &reply.lines {
-            after = after.max(line.n);
-            print(line, json, |line| {
-                format!("{} {:5} {id} {}  {}\n", show::time(line.at), line.level, line.version, line.text)
-            })?;
-        }
+        after = show_lines(client, id, after, json).await?;
         if !follow {
             return Ok(());
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
+}
+
+/// Shows the lines that a plugin wrote after the `after`th; returns the number of the last one.
+///
+/// # Errors
+/// Nobody answers, or the host refuses.
+pub async fn show_lines(client: &Client, id: &str, after: u64, json: bool) -> anyhow::Result<u64> {
+    let path = format!("/admin/v1/plugins/{}/logs?after={after}", segment(id)?);
+    let reply: Logs = client.call(Method::GET, &path, Body::Empty).await?;
+    for line in &reply.lines {
+        print(line, json, |line| {
+            format!("{} {:5} {id} {}  {}\n", show::time(line.at), line.level, line.version, line.text)
+        })?;
+    }
+    Ok(reply.lines.iter().fold(after, |last, line| last.max(line.n)))
+}
+
+/// A plugin as an operator sees it.
+///
+/// # Errors
+/// Nobody answers, or there is no such plugin.
+pub async fn status(client: &Client, id: &str) -> anyhow::Result<Status> {
+    client.call(Method::GET, &format!("/admin/v1/plugins/{}", segment(id)?), Body::Empty).await
 }
 
 /// A part of a form: name, content type, bytes.

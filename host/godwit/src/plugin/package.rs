@@ -1,8 +1,12 @@
 //! Finding a plugin's manifest and component on disk.
 //!
-//! It knows where `cargo` leaves a component, and nothing of what is in one.
+//! It knows where `cargo` leaves a component, and of what is in one only where a packed file has its manifest.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use godwit_engine::{
+    Options,
+    package::{Unpacked, unpack},
+};
 use serde::Deserialize;
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +37,7 @@ struct Identity {
 }
 
 impl Package {
-    /// The plugin at `path`: a folder with its manifest, or a component with its manifest beside it.
+    /// The plugin at `path`: a folder with its manifest, or a component with its manifest in it or beside it.
     ///
     /// # Errors
     /// A file is missing; the text says where it was looked for and how it is made.
@@ -49,9 +53,22 @@ impl Package {
         if path.extension().is_none_or(|extension| extension != "wasm") {
             bail!("{} is no .wasm file; name a plugin's folder, or its component", path.display());
         }
+        if let Some(Unpacked { manifest, .. }) = unpacked(path)? {
+            let Identity { id } =
+                toml::from_str(&manifest).with_context(|| format!("{} names no `id`", path.display()))?;
+            return Ok(Self { id, manifest, component: path.to_owned() });
+        }
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let (id, manifest) = read_manifest(folder)?;
         Ok(Self { id, manifest, component: path.to_owned() })
+    }
+
+    /// The component as it was built.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        read_component(&self.component)
     }
 
     /// What is said about the plugin at `path`, whose component is not needed.
@@ -89,6 +106,26 @@ impl Package {
     }
 }
 
+/// The component in a file, without the manifest that a packed one has.
+///
+/// # Errors
+/// The file cannot be read, or is not as it was packed.
+pub fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    match unpacked(path)? {
+        Some(Unpacked { component, .. }) => Ok(component),
+        None => std::fs::read(path).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// What a packed file holds. What is no component is left to the host, which says so better.
+fn unpacked(path: &Path) -> anyhow::Result<Option<Unpacked>> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !bytes.starts_with(b"\0asm\x0d") {
+        return Ok(None);
+    }
+    unpack(&bytes, &Options::default()).map_err(|problem| anyhow!("{}: {problem}", path.display()))
+}
+
 fn read_manifest(folder: &Path) -> anyhow::Result<(String, String)> {
     let path = folder.join(MANIFEST);
     let manifest = std::fs::read_to_string(&path)
@@ -105,13 +142,13 @@ fn find_component(folder: &Path, id: &str) -> anyhow::Result<PathBuf> {
         return Ok(packed);
     }
     if !folder.join("Cargo.toml").is_file() {
-        bail!("no component: {} does not exist", packed.display());
+        bail!("no component: {} does not exist; build it with `godwit plugin build`", packed.display());
     }
     let (name, target) = crate_of(folder)?;
     let built = target.join(TARGET).join(PROFILE).join(format!("{}.wasm", name.replace('-', "_")));
     if !built.is_file() {
         bail!(
-            "no component: neither {} nor {} exists; build it with \
+            "no component: neither {} nor {} exists; build it with `godwit plugin build`, or with \
              `cargo build --profile {PROFILE} --target {TARGET} -p {name}`",
             packed.display(),
             built.display()

@@ -1,7 +1,8 @@
 //! What is told of changes that are no messages.
 
+use super::Counts;
 use godwit_domain::{
-    conversation::{History, Role},
+    conversation::{History, Posting, Role},
     id::{ConversationId, Rev, Seq, UserId},
     revision::{self, MetaChange, What},
     time::Ms,
@@ -15,7 +16,8 @@ pub struct Revision<'a> {
     conversation: ConversationId,
     rev: Rev,
     at_seq: Seq,
-    by: UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<UserId>,
     at: Ms,
     #[serde(flatten)]
     what: Told<'a>,
@@ -37,6 +39,11 @@ enum Told<'a> {
         emoji: &'a str,
         on: bool,
         count: u32,
+    },
+    #[serde(rename = "react")]
+    Reacts {
+        seq: Seq,
+        counts: Counts<'a>,
     },
     Join {
         user: UserId,
@@ -65,12 +72,18 @@ struct Meta<'a> {
     open: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<History>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    posting: Option<Posting>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_mode_s: Option<Option<u32>>,
 }
 
 impl<'a> From<&'a MetaChange> for Meta<'a> {
     fn from(change: &'a MetaChange) -> Self {
         let title = change.title.as_ref().map(Option::as_deref);
-        Self { title, avatar: change.avatar, open: change.open, history: change.history }
+        let MetaChange { avatar, open, history, posting, slow_mode_s, .. } = *change;
+        let slow_mode_s = slow_mode_s.map(|seconds| (seconds > 0).then_some(seconds));
+        Self { title, avatar, open, history, posting, slow_mode_s }
     }
 }
 
@@ -85,12 +98,15 @@ impl<'a> Revision<'a> {
             What::Edit { seq, body: given } => Told::Edit { seq: *seq, body: body.or(given.as_deref()) },
             What::Delete { seq } => Told::Delete { seq: *seq },
             What::React { seq, emoji, on, count } => Told::React { seq: *seq, emoji, on: *on, count: *count },
+            What::Reacts { seq, counts, .. } => Told::Reacts { seq: *seq, counts: Counts(counts) },
             What::Join { user, role } => Told::Join { user: *user, role: *role },
             What::Leave { user, reason } => Told::Leave { user: *user, reason: reason.as_deref() },
             What::Role { user, role } => Told::Role { user: *user, role: *role },
             What::Meta(change) => Told::Meta(change.into()),
         };
         let revision::Revision { rev, at_seq, by, at, .. } = *revision;
+        // Those who did were many.
+        let by = (!matches!(what, Told::Reacts { .. })).then_some(by);
         Self { conversation, rev, at_seq, by, at, what }
     }
 }

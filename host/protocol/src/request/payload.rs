@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use godwit_domain::{
-    conversation::{History, Kind, Role},
+    contact::Action,
+    conversation::{History, Kind, Posting, Role},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message,
     time::Ms,
@@ -106,11 +107,31 @@ pub struct Remove {
     pub client_id: Option<ClientId>,
 }
 
-/// `join {conversation, client_id?}`.
+/// `link {conversation, expires_in_s?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Link {
+    /// Into where.
+    pub conversation: ConversationId,
+    /// How long it lives; for ever where absent.
+    pub expires_in_s: Option<u64>,
+}
+
+/// `unlink {conversation, code}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Unlink {
+    /// Into where.
+    pub conversation: ConversationId,
+    /// Which.
+    pub code: String,
+}
+
+/// `join {conversation | code, client_id?}`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Join {
     /// Where.
-    pub conversation: ConversationId,
+    pub conversation: Option<ConversationId>,
+    /// By which link.
+    pub code: Option<String>,
     /// A repeat carries the same.
     pub client_id: Option<ClientId>,
 }
@@ -137,7 +158,7 @@ pub struct SetRole {
     pub client_id: Option<ClientId>,
 }
 
-/// `update {conversation, title?, avatar?, open?, history?, client_id?, …}`: `null` clears, absence leaves.
+/// `update {conversation, title?, avatar?, open?, history?, posting?, slow_mode_s?, client_id?, …}`: `null` clears, absence leaves.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Update {
     /// Which.
@@ -154,6 +175,11 @@ pub struct Update {
     pub history: Option<History>,
     /// How long messages live.
     pub ttl_s: Option<u64>,
+    /// Who may send.
+    pub posting: Option<Posting>,
+    /// How long a member waits between two messages; `null` for not at all.
+    #[serde(default, deserialize_with = "present")]
+    pub slow_mode_s: Option<Option<u32>>,
     /// A repeat carries the same.
     pub client_id: Option<ClientId>,
 }
@@ -285,6 +311,17 @@ pub struct Conversations {
     pub limit: Option<u32>,
     /// The archived ones.
     pub archived: Option<bool>,
+}
+
+/// `discover {query?, page?, limit?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Discover {
+    /// A part of the title.
+    pub query: Option<String>,
+    /// Where to go on.
+    pub page: Option<String>,
+    /// How many.
+    pub limit: Option<u32>,
 }
 
 /// Where a message goes.
@@ -480,11 +517,53 @@ pub struct Typing {
     pub conversation: ConversationId,
 }
 
+/// `contacts {page?, limit?}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Contacts {
+    /// Where to go on.
+    pub page: Option<String>,
+    /// How many.
+    pub limit: Option<u32>,
+}
+
+/// `contact {user, action}`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Contact {
+    /// About whom.
+    pub user: UserId,
+    /// What.
+    pub action: Action,
+}
+
+/// `settings {conversation, muted_until?, label?, pinned?, archived?}`: `null` clears, absence leaves.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Settings {
+    /// Where.
+    pub conversation: ConversationId,
+    /// Until when there is to be no alert.
+    #[serde(default, deserialize_with = "present")]
+    pub muted_until: Option<Option<Ms>>,
+    /// What the asker calls it.
+    #[serde(default, deserialize_with = "present")]
+    pub label: Option<Option<String>>,
+    /// To be shown first.
+    #[serde(default, deserialize_with = "flag")]
+    pub pinned: Option<bool>,
+    /// Not to be shown with the others.
+    #[serde(default, deserialize_with = "flag")]
+    pub archived: Option<bool>,
+}
+
 /// `null` and absence mean the same.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A flag that `null` clears.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
+    Option::deserialize(deserializer).map(|flag: Option<bool>| Some(flag.unwrap_or_default()))
 }
 
 /// Tells `null`, which is `Some(None)`, from absence.

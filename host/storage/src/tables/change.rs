@@ -17,13 +17,14 @@ use super::{
     put_one, record, stays,
 };
 use godwit_domain::{
-    conversation::{Head, Marks, Member, Rise},
+    conversation::{Head, Kind, Marks, Member, Meta, Rise},
     id::{ConversationId, Rev, Seq},
     revision::{Change, Revised, Revision, What},
     time::Ms,
-    waist::{Check, Error, Outcome, Partition, Put, Row, VALUE_BYTES_MAX},
+    waist::{Batch, Check, Direction, Error, Outcome, Partition, Put, Row, VALUE_BYTES_MAX},
 };
 use serde::{Deserialize, Serialize};
+use std::ops::Bound;
 
 /// The largest text of an edit in bytes: the row of its message has room for it and for all else that it says.
 const BODY_BYTES_MAX: usize = VALUE_BYTES_MAX / 2;
@@ -109,6 +110,75 @@ impl Tables {
         Ok((user, put))
     }
 
+    fn member_row(
+        conversation: ConversationId,
+        is_channel: bool,
+        member: &Member,
+    ) -> Result<(Partition, Put), Error> {
+        let partition = layout::members(conversation, is_channel, member.user);
+        let put = stays(&partition, &layout::member(member.user), member)?;
+        Ok((partition, put))
+    }
+
+    async fn is_channel(&self, conversation: ConversationId) -> Result<bool, Error> {
+        let here = layout::conversation(conversation);
+        let found = self.find::<Meta>("the meta of a conversation", &here, layout::META).await?;
+        Ok(found.is_some_and(|(_, meta)| meta.kind == Kind::Channel))
+    }
+
+    /// Lets readers of a channel in or out, as [`godwit_domain::tables::Conversations::admit`] says. Who comes is listed
+    /// first and who goes last, so that the list of a user names every channel in which they are.
+    pub(super) async fn write_readers(
+        &self,
+        channel: ConversationId,
+        readers: &[Member],
+        at: Ms,
+    ) -> Result<(), Error> {
+        let listings = |present: bool| {
+            let those = readers.iter().filter(move |reader| reader.present() == present);
+            those.map(|reader| Self::listing_row(channel, reader, at)).collect::<Result<Vec<_>, Error>>()
+        };
+        let members = readers.iter().map(|reader| Self::member_row(channel, true, reader));
+        let members = members.collect::<Result<Vec<_>, Error>>()?;
+        let marks: Vec<_> = readers.iter().filter_map(|reader| beginning(channel, reader, at)).collect();
+        for rows in [listings(true)?, members, listings(false)?] {
+            if !rows.is_empty() {
+                self.store.put_all(rows).await?;
+            }
+        }
+        self.raise_all(&marks).await
+    }
+
+    /// Lists a conversation with those that anyone may join, or no longer.
+    async fn write_open(&self, meta: &Meta) -> Result<(), Error> {
+        let partition = layout::open_conversations();
+        let key = record::key(meta.id.as_bytes());
+        let (puts, deletes) = match meta.open {
+            true => (vec![stays(&partition, &key, &meta.title)?], vec![]),
+            false => (vec![], vec![key]),
+        };
+        let _ = self.write(Batch { partition, checks: vec![], puts, deletes }).await?;
+        Ok(())
+    }
+
+    /// The conversations that anyone may join.
+    pub(super) async fn read_open(
+        &self,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Option<String>)>, Error> {
+        let partition = layout::open_conversations();
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(record::key(after.as_bytes())));
+        let rows = self.scan_range(&partition, (from, Bound::Unbounded), Direction::Forward, limit).await?;
+        let read = |row: &Row| {
+            let wrong = |_| record::corrupt("an open conversation", &partition, &row.key, "the key is no id");
+            let id = <[u8; 16]>::try_from(&row.key[..]).map_err(wrong)?;
+            let title = record::read("an open conversation", &partition, &row.key, &row.value)?;
+            Ok((ConversationId::from_u128(u128::from_be_bytes(id)), title))
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// Writes the head with the intent in it; `None` where something else stands there.
     async fn open_intent(
         &self,
@@ -171,24 +241,34 @@ impl Tables {
     async fn write_members(&self, conversation: ConversationId, intent: &Intent) -> Result<(), Error> {
         let Change { meta, members, .. } = &intent.change;
         let here = layout::conversation(conversation);
-        let mut puts = Vec::with_capacity(1 + 2 * members.len());
+        let mut puts = Vec::with_capacity(2 + 2 * members.len());
         if let Some(meta) = meta {
             puts.push((here.clone(), stays(&here, layout::META, meta)?));
+            self.write_open(meta).await?;
         }
+        let is_channel = match meta {
+            _ if members.is_empty() => false,
+            Some(meta) => meta.kind == Kind::Channel,
+            None => self.is_channel(conversation).await?,
+        };
         let mut marks = Vec::with_capacity(members.len());
         for member in members {
-            puts.push((here.clone(), stays(&here, &layout::member(member.user), member)?));
+            puts.push(Self::member_row(conversation, is_channel, member)?);
             puts.push(Self::listing_row(conversation, member, intent.at)?);
-            if let Some(open) = member.intervals.last().filter(|interval| interval.until.is_none()) {
-                let to = Marks { received: open.after_seq, read: open.after_seq };
-                marks.push(Rise { conversation, user: member.user, peer: None, to, at: intent.at });
-            }
+            marks.extend(beginning(conversation, member, intent.at));
         }
         if !puts.is_empty() {
             tokio::try_join!(self.store.put_all(puts), self.raise_all(&marks))?;
         }
         Ok(())
     }
+}
+
+/// Where the marks of a member begin who is in.
+fn beginning(conversation: ConversationId, member: &Member, at: Ms) -> Option<Rise> {
+    let open = member.intervals.last().filter(|interval| interval.until.is_none())?;
+    let to = Marks { received: open.after_seq, read: open.after_seq };
+    Some(Rise { conversation, user: member.user, peer: None, to, at })
 }
 
 /// Whether a change can be carried out.
@@ -212,6 +292,11 @@ fn check(conversation: ConversationId, head: Option<Head>, change: &Change) -> R
                 return invalid(format!(
                     "a text of {bytes} bytes for {seq}, up to {BODY_BYTES_MAX} are kept"
                 ));
+            }
+            What::Reacts { reacted, .. }
+                if reacted.iter().any(|one| one.emoji.len() > layout::EMOJI_BYTES_MAX) =>
+            {
+                return invalid(format!("an emoji of more than {} bytes", layout::EMOJI_BYTES_MAX));
             }
             What::React { emoji, .. } if emoji.len() > layout::EMOJI_BYTES_MAX => {
                 let (bytes, max) = (emoji.len(), layout::EMOJI_BYTES_MAX);

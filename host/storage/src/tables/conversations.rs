@@ -2,14 +2,15 @@
 
 use super::{Tables, absent, heads::HeadRecord, layout, put_one, record, stays};
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use godwit_domain::{
-    conversation::{Circle, Head, Listed, Marks, Meta, Rise},
+    conversation::{Circle, Head, Kind, Link, Listed, Marks, Member, Meta, Rise, Settings, SettingsChange},
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::{Accepted, Message},
     revision::{Change, Revision},
     tables::{Append, Appended, Clients, Conversations, Loaded},
     time::Ms,
-    waist::{Error, Row},
+    waist::{Error, Partition, Row},
 };
 use std::ops::RangeInclusive;
 use uuid::Uuid;
@@ -33,14 +34,17 @@ impl Conversations for Tables {
         let record = self.finish(conversation, partition, row, &record).await?;
         let here = layout::conversation(conversation);
         let what = "the meta of a conversation";
-        let (meta, members) = tokio::try_join!(
-            self.find::<Meta>(what, &here, layout::META),
-            self.scan_all(&here, layout::MEMBER)
-        )?;
+        let (meta, members) =
+            tokio::try_join!(self.find::<Meta>(what, &here, layout::META), self.members_in(here.clone()))?;
         let missing = || record::corrupt(what, &here, layout::META, "there is no row");
         let (_, meta) = meta.ok_or_else(missing)?;
-        let member = |row: &Row| record::read("a member", &here, &row.key, &row.value);
-        let members = members.iter().map(member).collect::<Result<_, _>>()?;
+        let members = match meta.kind {
+            Kind::Direct | Kind::Group => members,
+            Kind::Channel => {
+                let parts = (0..layout::PARTS).map(|part| layout::channel_part(conversation, part));
+                try_join_all(parts.map(|part| self.members_in(part))).await?.concat()
+            }
+        };
         let HeadRecord { next, last_rev, changed_at, revised_at, intent: _ } = record;
         let head = Head { last_seq: Seq(next.0 - 1), last_rev, changed_at, revised_at };
         Ok(Some(Loaded { meta, head, members }))
@@ -54,6 +58,30 @@ impl Conversations for Tables {
         at: Ms,
     ) -> Result<Option<(Head, Vec<Revision>)>, Error> {
         self.carry_out(conversation, head, change, at).await
+    }
+
+    async fn admit(&self, channel: ConversationId, readers: &[Member], at: Ms) -> Result<(), Error> {
+        self.write_readers(channel, readers, at).await
+    }
+
+    async fn put_link(&self, conversation: ConversationId, link: &Link) -> Result<(), Error> {
+        self.write_link(conversation, link).await
+    }
+
+    async fn links(&self, conversation: ConversationId) -> Result<Vec<Link>, Error> {
+        self.read_links(conversation).await
+    }
+
+    async fn drop_link(&self, conversation: ConversationId, secret: Uuid) -> Result<(), Error> {
+        self.remove_link(conversation, secret).await
+    }
+
+    async fn open_conversations(
+        &self,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Option<String>)>, Error> {
+        self.read_open(after, limit).await
     }
 
     async fn append(&self, appends: Vec<Append>) -> Vec<Appended> {
@@ -167,6 +195,20 @@ impl Conversations for Tables {
         self.raise_peer_changed(told, at).await
     }
 
+    async fn settings(&self, asked: &[(UserId, ConversationId)]) -> Result<Vec<Settings>, Error> {
+        self.read_settings(asked).await
+    }
+
+    async fn set(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        change: &SettingsChange,
+        at: Ms,
+    ) -> Result<Option<Settings>, Error> {
+        self.write_settings(user, conversation, change, at).await
+    }
+
     async fn hide(&self, user: UserId, conversation: ConversationId, seq: Seq, at: Ms) -> Result<u64, Error> {
         self.write_hidden(user, conversation, seq, at).await
     }
@@ -212,5 +254,13 @@ impl Conversations for Tables {
 
     async fn raise_change_bound(&self, bound: Ms) -> Result<(), Error> {
         self.write_change_bound(bound).await
+    }
+}
+
+impl Tables {
+    async fn members_in(&self, partition: Partition) -> Result<Vec<Member>, Error> {
+        let rows = self.scan_all(&partition, layout::MEMBER).await?;
+        let member = |row: &Row| record::read("a member", &partition, &row.key, &row.value);
+        rows.iter().map(member).collect()
     }
 }

@@ -10,6 +10,7 @@ use godwit_domain::{
     time::Ms,
     waist::{Partition, Space},
 };
+use uuid::Uuid;
 
 /// How many entries of a stream one partition holds.
 pub(super) const BUCKET: u64 = 4_096;
@@ -52,6 +53,27 @@ pub(super) fn reactions(conversation: ConversationId, bucket: u32) -> Partition 
 /// What is true of a conversation: meta, members, marks.
 pub(super) fn conversation(conversation: ConversationId) -> Partition {
     partition(Space::State, &[b"m", conversation.as_bytes()])
+}
+
+/// Into how many parts the members of a channel are spread.
+pub(super) const PARTS: u8 = 64;
+
+/// The members of a channel in that part.
+pub(super) fn channel_part(channel: ConversationId, part: u8) -> Partition {
+    partition(Space::State, &[b"m", channel.as_bytes(), &[part]])
+}
+
+/// Where the row of a member stands.
+pub(super) fn members(conversation: ConversationId, is_channel: bool, user: UserId) -> Partition {
+    match is_channel {
+        true => channel_part(conversation, user.as_bytes()[15] % PARTS),
+        false => self::conversation(conversation),
+    }
+}
+
+/// The conversations that anyone may join.
+pub(super) fn open_conversations() -> Partition {
+    partition(Space::State, &[b"o"])
 }
 
 /// What is true of a user: account, list of conversations, own marks.
@@ -238,6 +260,36 @@ pub(super) fn split_mark(key: &[u8]) -> Option<(u128, u8)> {
     }
 }
 
+/// The relation of the two users of a direct conversation.
+pub(super) const RELATION: &[u8] = b"r";
+
+/// The first byte of the keys of the marks of a user's contacts.
+pub(super) const CONTACTS: u8 = b'r';
+
+/// The mark of a user's contact.
+pub(super) fn contact(user: UserId) -> Bytes {
+    [&[CONTACTS], &user.as_bytes()[..]].concat().into()
+}
+
+/// The user of a key that [`contact`] made.
+pub(super) fn split_contact(key: &[u8]) -> Option<UserId> {
+    let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
+    Some(UserId::from_u128(u128::from_be_bytes(id)))
+}
+
+/// The first byte of the rows of links into a conversation.
+pub(super) const LINKS: u8 = b'i';
+
+/// A link into a conversation.
+pub(super) fn link(secret: Uuid) -> Bytes {
+    [&[LINKS], &secret.as_bytes()[..]].concat().into()
+}
+
+/// The secret of a key that [`link`] made.
+pub(super) fn split_link(key: &[u8]) -> Option<Uuid> {
+    Uuid::from_slice(key.get(1..)?).ok()
+}
+
 /// The first byte of the keys of the marks that say when a user hid messages.
 pub(super) const HIDDEN_TIMES: u8 = b'h';
 
@@ -362,11 +414,19 @@ pub(super) fn listed(conversation: ConversationId) -> Bytes {
     of_conversation(LISTED, conversation)
 }
 
+/// The first byte of the rows of a user's settings.
+pub(super) const SETTINGS: u8 = b's';
+
+/// What a user set for themselves in a conversation.
+pub(super) fn settings(conversation: ConversationId) -> Bytes {
+    of_conversation(SETTINGS, conversation)
+}
+
 fn of_conversation(first: u8, conversation: ConversationId) -> Bytes {
     [&[first], &conversation.as_bytes()[..]].concat().into()
 }
 
-/// The conversation of a key that [`listed`], [`hidden_at`] or [`peer_changed_at`] made.
+/// The conversation of a key that [`listed`], [`hidden_at`], [`peer_changed_at`] or [`settings`] made.
 pub(super) fn split_conversation(key: &[u8]) -> Option<ConversationId> {
     let id: [u8; 16] = key.get(1..)?.try_into().ok()?;
     Some(ConversationId::from_u128(u128::from_be_bytes(id)))

@@ -1,9 +1,9 @@
 //! Marks, the users' lists that show them, and the bound of the times of change: what only rises.
 
-use super::{Tables, layout, raise, record};
+use super::{Tables, layout, raise, record, settings};
 use bytes::Bytes;
 use godwit_domain::{
-    conversation::{Listed, Marks, Rise},
+    conversation::{Listed, Marks, Rise, Settings},
     id::{ConversationId, Seq, UserId},
     time::Ms,
     waist::{Error, Partition, Row},
@@ -31,9 +31,9 @@ const PEER_CHANGED_AT: &str = "a time of a changed profile";
 impl ListedRecord {
     fn listed(self, conversation: ConversationId) -> Listed {
         let Self { present, changed_at } = self;
-        let none = Ms::default();
-        let (marked_at, hidden_at, peer_changed_at) = (none, none, none);
-        Listed { conversation, present, changed_at, marked_at, hidden_at, peer_changed_at }
+        let (none, settings) = (Ms::default(), Settings::default());
+        let (marked_at, hidden_at, peer_changed_at, set_at) = (none, none, none, none);
+        Listed { conversation, present, changed_at, marked_at, hidden_at, peer_changed_at, settings, set_at }
     }
 }
 
@@ -122,12 +122,13 @@ impl Tables {
     pub(super) async fn read_listed(&self, user: UserId) -> Result<Vec<Listed>, Error> {
         let partition = layout::user(user);
         let times = |first: &'static [u8]| self.store.marks(partition.clone(), Bytes::from_static(first));
-        let (rows, own, peers, hidden, changed) = tokio::try_join!(
+        let (rows, own, peers, hidden, changed, set) = tokio::try_join!(
             self.scan_all(&partition, layout::LISTED),
             self.marks_under(&partition, layout::MARKS),
             self.marks_under(&partition, layout::PEER_MARKS),
             times(&[layout::HIDDEN_TIMES]),
             times(&[layout::PEER_CHANGES]),
+            self.scan_all(&partition, layout::SETTINGS),
         )?;
         let mut all = Vec::with_capacity(rows.len());
         for row in rows {
@@ -150,6 +151,13 @@ impl Tables {
         for (key, _, value) in changed {
             if let Some(index) = position(&all, conversation(PEER_CHANGED_AT, &partition, &key)?) {
                 all[index].peer_changed_at = record::read(PEER_CHANGED_AT, &partition, &key, &value)?;
+            }
+        }
+        for row in set {
+            if let Some(index) = position(&all, conversation(settings::WHAT, &partition, &row.key)?) {
+                let stored: settings::Stored =
+                    record::read(settings::WHAT, &partition, &row.key, &row.value)?;
+                (all[index].settings, all[index].set_at) = (stored.settings, stored.at);
             }
         }
         Ok(all)

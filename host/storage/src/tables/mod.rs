@@ -10,12 +10,14 @@
 mod accounts;
 mod change;
 mod clients;
+mod contacts;
 mod conversations;
 mod deferrals;
 mod heads;
 mod held;
 mod hidden;
 mod layout;
+mod links;
 mod marks;
 mod messages;
 mod people;
@@ -25,6 +27,7 @@ mod record;
 mod revised;
 mod revisions;
 mod secrets;
+mod settings;
 mod work;
 
 use bytes::Bytes;

@@ -5,7 +5,7 @@ use super::{Tables, layout, marks, raise, record};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use godwit_domain::{
-    conversation::{Circle, Member, Meta},
+    conversation::{Circle, Kind, Member, Meta},
     id::{ConversationId, UserId},
     tables::LastSeen,
     time::Ms,
@@ -42,6 +42,10 @@ impl Tables {
         else {
             return Ok(None);
         };
+        // Those who read a channel are nobody's circle, be they few.
+        if meta.kind == Kind::Channel {
+            return Ok(None);
+        }
         let mut members = Vec::new();
         let mut from = Bound::Included(record::key(&[layout::MEMBER]));
         let to = Bound::Excluded(record::key(&[layout::MEMBER + 1]));

@@ -32,8 +32,14 @@ impl Tables {
             }
             let mut last = BTreeMap::new();
             for (_, revised) in revisions {
-                if let What::React { emoji, on, .. } = &revised.what {
-                    last.insert(layout::reaction(*seq, emoji, revised.by), *on);
+                match &revised.what {
+                    What::React { emoji, on, .. } => {
+                        last.insert(layout::reaction(*seq, emoji, revised.by), *on);
+                    }
+                    What::Reacts { reacted, .. } => last.extend(
+                        reacted.iter().map(|one| (layout::reaction(*seq, &one.emoji, one.user), one.on)),
+                    ),
+                    _ => {}
                 }
             }
             for (key, on) in last {

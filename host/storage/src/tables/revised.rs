@@ -6,7 +6,7 @@
 use super::{Tables, change::Intent, layout, messages::Stored, record, stays};
 use godwit_domain::{
     id::{ConversationId, Rev, Seq},
-    message::{Content, Reaction, Revised},
+    message::{Content, Revised},
     revision::{self, What},
     tables::Written,
     time::Ms,
@@ -98,7 +98,10 @@ impl Stored<'_> {
                     *self.content.to_mut() =
                         Content { kind, reply_to, thread, expires_in_s, ..Content::text("") };
                 }
-                What::React { emoji, count, .. } => count_as(&mut revised.reactions, emoji, *count),
+                What::React { emoji, count, .. } => revised.count(emoji, *count),
+                What::Reacts { counts, .. } => {
+                    counts.iter().for_each(|reaction| revised.count(&reaction.emoji, reaction.count));
+                }
                 // A change with an edit that has no text was refused, and the others are about no message.
                 What::Edit { body: None, .. }
                 | What::Join { .. }
@@ -108,15 +111,5 @@ impl Stored<'_> {
             }
         }
         changed
-    }
-}
-
-/// Sets how many react with an emoji; with none it goes.
-fn count_as(reactions: &mut Vec<Reaction>, emoji: &str, count: u32) {
-    match reactions.iter_mut().find(|reaction| reaction.emoji == emoji) {
-        Some(_) if count == 0 => reactions.retain(|reaction| reaction.emoji != emoji),
-        Some(reaction) => reaction.count = count,
-        None if count == 0 => {}
-        None => reactions.push(Reaction { emoji: emoji.to_owned(), count }),
     }
 }

@@ -147,6 +147,9 @@ impl Tables {
 fn without_text(what: &What) -> What {
     match what {
         What::Edit { seq, .. } => What::Edit { seq: *seq, body: None },
+        What::Reacts { seq, counts, .. } => {
+            What::Reacts { seq: *seq, counts: counts.clone(), reacted: Vec::new() }
+        }
         other => other.clone(),
     }
 }

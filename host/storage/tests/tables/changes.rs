@@ -5,7 +5,7 @@ use crate::common::{
     invitation, member, react, revised, revising, user,
 };
 use godwit_domain::{
-    conversation::{Head, Interval, Kind, Listed, Marks, Member, Meta, Role, Until},
+    conversation::{Head, Interval, Kind, Listed, Marks, Member, Meta, Role, Settings, Until},
     id::{ConversationId, Rev, Seq},
     revision::{Change, MetaChange, Revised, Revision, What},
     tables::{Appended, Conversations},
@@ -20,8 +20,9 @@ fn join(rev: u64, at_seq: u64, who: u128, role: Role, at: Ms) -> Revision {
 
 /// A row of a list that says nothing but who is in since when.
 fn listed(conversation: ConversationId, present: bool, changed_at: Ms) -> Listed {
-    let (marked_at, hidden_at, peer_changed_at) = (Ms(0), Ms(0), Ms(0));
-    Listed { conversation, present, changed_at, marked_at, hidden_at, peer_changed_at }
+    let (none, settings) = (Ms(0), Settings::default());
+    let (marked_at, hidden_at, peer_changed_at, set_at) = (none, none, none, none);
+    Listed { conversation, present, changed_at, marked_at, hidden_at, peer_changed_at, settings, set_at }
 }
 
 #[tokio::test]

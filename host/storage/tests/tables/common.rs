@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use godwit_conformance::TestClock;
 use godwit_domain::{
-    conversation::{Head, History, Interval, Kind, Member, Meta, Role},
+    conversation::{Head, History, Interval, Kind, Member, Meta, Posting, Role},
     filter::Verdict,
     id::{ClientId, ConversationId, Rev, Seq, UserId},
     message::{Content, Message},
@@ -226,6 +226,9 @@ pub fn creation(id: ConversationId, kind: Kind, members: u128) -> Change {
         avatar: None,
         open: false,
         history: History::All,
+        posting: Posting::Members,
+        slow_mode_s: 0,
+        labels: Vec::new(),
         created_by: user(1),
         created_at: NOW,
     };

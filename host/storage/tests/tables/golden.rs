@@ -10,18 +10,22 @@ use crate::deferrals::deferred;
 use crate::held::{held, rejection};
 use godwit_domain::{
     actor::{self, Argument, ArgumentKind, CommandSpec, Served},
-    conversation::{Kind, Marks, Meta, Rise, Role},
+    contact::{Relation, Side, State},
+    conversation::{Kind, Link, Marks, Meta, Rise, Role, SettingsChange},
     filter::{Decision, Hook, Step, Verdict},
     held::{Settled, Why},
     id::{ConversationId, Generation, LoginId, Seq},
     kept::Secrets,
-    message::{Attachment, Content, Message},
+    message::{Attachment, Content, Message, Reaction},
     plugin::{
         Candidate, Digest, Installation, OnFailure, OnOpen, Poisoned, Policy, Quarantine, Release, Reverted,
         Roster, Scope, Trial,
     },
-    revision::{MetaChange, What},
-    tables::{Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, LastSeen, Plugins, Written},
+    revision::{MetaChange, Reacted, What},
+    tables::{
+        Accounts, Append, Appended, Conversations, Deferrals, HeldDrafts, LastSeen, Plugins, Relations,
+        Written,
+    },
     user::{Account, Login, Privacy, Shown, User},
     waist::{Partition, Put, Row},
 };
@@ -103,7 +107,14 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     let meta = What::Meta(MetaChange { title: Some(title), ..MetaChange::default() });
     let left = What::Leave { user: user(3), reason: Some("noise".into()) };
     let role = What::Role { user: user(1), role: Role::Owner };
-    let messages = [edit(1, "other"), react(1, "+", true, 1), delete(2)];
+    let reacts = What::Reacts {
+        seq: Seq(1),
+        counts: vec![Reaction { emoji: "!".into(), count: 2 }, Reaction { emoji: "+".into(), count: 0 }],
+        reacted: [(2, "!", true), (3, "!", true), (1, "+", false)]
+            .map(|(number, emoji, on)| Reacted { user: user(number), emoji: emoji.into(), on })
+            .into(),
+    };
+    let messages = [edit(1, "other"), react(1, "+", true, 1), reacts, delete(2)];
     let rest = revising([meta, left, role].into_iter().chain(messages).map(|what| (1, what)));
     changed.revisions.extend(rest.revisions);
     changed.revisions[1].client_id = Some(client(9));
@@ -115,6 +126,21 @@ async fn write_all(house: &House, store: Arc<Lying>) {
     tables.raise_change_bound(NOW.plus(6)).await.unwrap();
     tables.note_peer_changed(&[(user(1), id)], NOW.plus(7)).await.unwrap();
     tables.raise_last_seen(&[(user(1), NOW.plus(8))]).await.unwrap();
+
+    let expires_at = Some(NOW.plus(60_000));
+    let link = Link { secret: id.0, by: user(1), created_at: NOW, expires_at };
+    tables.put_link(id, &link).await.unwrap();
+    let settings = SettingsChange {
+        muted_until: Some(Some(NOW.plus(60_000))),
+        label: Some(Some("work".into())),
+        pinned: Some(true),
+        archived: Some(true),
+    };
+    assert!(tables.set(user(1), id, &settings, NOW.plus(7)).await.unwrap().is_some());
+    let side = |state| Side { state, since: NOW.plus(8) };
+    let blocked = Relation::of(user(1), user(2), (side(State::Blocked), side(State::None)), NOW.plus(8));
+    let nothing = Relation::default();
+    assert_eq!(tables.relate(user(1), user(2), &nothing, &blocked).await, Ok(Written::Yes));
 
     let drafts = [held(1, 1, Why::Decided), held(2, 1, Why::Failed), held(3, 1, Why::Behind)];
     assert_eq!(tables.hold(&drafts).await, Ok(Written::Yes));

@@ -8,6 +8,8 @@ mod changes;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod contacts;
+#[cfg(test)]
 mod deferrals;
 #[cfg(test)]
 mod golden;
@@ -23,5 +25,7 @@ mod people;
 mod plugins;
 #[cfg(test)]
 mod revisions;
+#[cfg(test)]
+mod settings;
 #[cfg(test)]
 mod work;

@@ -92,32 +92,38 @@ pub trait Inbound: 'static {
 
 impl<P: Bot + Instance> bindings::bot::exports::godwit::plugin::bot::Guest for Served<P> {
     fn on_event(event: bot::Event) -> Result<(), Fault> {
+        crate::broken::watch();
         P::instance().on_event(&event)
     }
 }
 
 impl<P: Command + Instance> bindings::command::exports::godwit::plugin::command::Guest for Served<P> {
     fn commands() -> Vec<command::CommandSpec> {
+        crate::broken::watch();
         P::instance().commands()
     }
 
     fn run(invocation: command::Invocation) -> Result<command::Reply, String> {
+        crate::broken::watch();
         P::instance().run(&invocation)
     }
 }
 
 impl<P: Notifier + Instance> bindings::notifier::exports::godwit::plugin::notifier::Guest for Served<P> {
     fn kinds() -> Vec<String> {
+        crate::broken::watch();
         P::instance().kinds()
     }
 
     fn notify(notification: notifier::Notification) -> Result<notifier::Outcome, Fault> {
+        crate::broken::watch();
         P::instance().notify(&notification)
     }
 }
 
 impl<P: Inbound + Instance> bindings::inbound::exports::godwit::plugin::inbound::Guest for Served<P> {
     fn handle(request: inbound::Request) -> Result<inbound::Response, Fault> {
+        crate::broken::watch();
         P::instance().handle(&request)
     }
 }

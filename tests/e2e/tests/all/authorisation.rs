@@ -11,59 +11,72 @@ use std::{collections::BTreeSet, net::SocketAddr};
 use uuid::Uuid;
 
 /// How somebody stands to the conversation that is asked about.
-const STANDINGS: [&str; 6] = ["stranger", "ex-member", "reader", "member", "admin", "owner"];
+/// A `blocked` one is a member whom the author of message 1 blocks.
+const STANDINGS: [&str; 7] = ["stranger", "ex-member", "reader", "member", "admin", "owner", "blocked"];
 
 const NF: &str = "not_found";
 const NM: &str = "not_member";
 const FB: &str = "forbidden";
+const BL: &str = "blocked";
 const OK: &str = "ok";
 /// There is no answer.
 const SILENT: &str = "silent";
 
 /// A request, what it carries, and what each standing is answered.
-type Row = (&'static str, fn(&Place) -> Value, [&'static str; 6]);
+type Row = (&'static str, fn(&Place) -> Value, [&'static str; 7]);
 
 /// What each standing is answered, in the order of [`STANDINGS`]; `others` is the message of another member.
 const TABLE: &[Row] = &[
-    ("conversation", here, [NF, OK, OK, OK, OK, OK]),
-    ("members", here, [NF, NM, OK, OK, OK, OK]),
-    ("history", here, [NF, OK, OK, OK, OK, OK]),
-    ("revisions", |p| json!({"conversation": p.id, "after_rev": 0}), [NF, OK, OK, OK, OK, OK]),
-    ("hidden", |p| json!({"conversation": p.id, "after": 0}), [NF, OK, OK, OK, OK, OK]),
-    ("reactions", others, [NF, OK, OK, OK, OK, OK]),
-    ("receipts", others, [NF, NM, OK, OK, OK, OK]),
-    ("received", others, [NF, OK, OK, OK, OK, OK]),
-    ("read", others, [NF, OK, OK, OK, OK, OK]),
-    ("send", |p| text(p.id, Uuid::now_v7(), "x"), [NF, NM, "read_only", OK, OK, OK]),
-    ("edit", |p| with(others(p), "body", "x"), [NF, NM, FB, FB, FB, FB]),
-    ("delete", |p| with(others(p), "for", "everyone"), [NF, NM, FB, FB, OK, OK]),
-    ("delete", |p| with(others(p), "for", "me"), [NF, OK, OK, OK, OK, OK]),
-    ("react", |p| with(with(others(p), "emoji", "+1"), "on", true), [NF, NM, OK, OK, OK, OK]),
-    ("invite", |p| with(here(p), "users", json!([p.friend])), [NF, NM, FB, FB, OK, OK]),
-    ("remove", |p| with(here(p), "user", json!(p.other)), [NF, NM, FB, FB, OK, OK]),
-    ("set_role", |p| with(with(here(p), "user", json!(p.other)), "role", "reader"), [NF, NM, FB, FB, FB, OK]),
-    ("update", |p| with(here(p), "title", "New"), [NF, NM, FB, FB, OK, OK]),
-    ("join", here, [NF, FB, OK, OK, OK, OK]),
-    ("leave", here, [NF, OK, OK, OK, OK, OK]),
-    ("follow", here, [NF, NM, OK, OK, OK, OK]),
-    ("unfollow", here, [NF, NM, OK, OK, OK, OK]),
-    ("active", |_| json!({"active": true}), [OK; 6]),
-    ("held", here, [NF, NM, OK, OK, OK, OK]),
-    ("release", draft, [NF, NM, FB, FB, NF, NF]),
-    ("reject", draft, [NF, NM, FB, FB, NF, NF]),
-    ("commands", here, [NF, NM, OK, OK, OK, OK]),
-    ("command", slash, [NF, NM, NF, NF, NF, NF]),
-    ("direct", |p| json!({"user": p.other}), [OK; 6]),
-    ("create", |_| json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "x"}), [OK; 6]),
-    ("conversations", |_| json!({}), [OK; 6]),
-    ("users", |p| json!({"ids": [p.other]}), [OK; 6]),
-    ("profile", |_| json!({}), [OK; 6]),
-    ("watch", |p| json!({"users": [p.other]}), [OK; 6]),
-    ("presence", |p| json!({"users": [p.other]}), [OK; 6]),
-    ("typing", here, [SILENT; 6]),
-    ("sync", |_| json!({"page": "none"}), ["invalid"; 6]),
-    ("connect", |_| json!({"token": "x", "device": {"id": "d"}}), ["conflict"; 6]),
-    ("renew", |_| json!({"token": "x"}), ["unauthorised"; 6]),
+    ("conversation", here, [NF, OK, OK, OK, OK, OK, OK]),
+    ("members", here, [NF, NM, OK, OK, OK, OK, OK]),
+    ("history", here, [NF, OK, OK, OK, OK, OK, OK]),
+    ("revisions", |p| json!({"conversation": p.id, "after_rev": 0}), [NF, OK, OK, OK, OK, OK, OK]),
+    ("hidden", |p| json!({"conversation": p.id, "after": 0}), [NF, OK, OK, OK, OK, OK, OK]),
+    ("reactions", others, [NF, OK, OK, OK, OK, OK, OK]),
+    ("receipts", others, [NF, NM, OK, OK, OK, OK, OK]),
+    ("received", others, [NF, OK, OK, OK, OK, OK, OK]),
+    ("read", others, [NF, OK, OK, OK, OK, OK, OK]),
+    ("send", |p| text(p.id, Uuid::now_v7(), "x"), [NF, NM, "read_only", OK, OK, OK, OK]),
+    ("edit", |p| with(others(p), "body", "x"), [NF, NM, FB, FB, FB, FB, FB]),
+    ("delete", |p| with(others(p), "for", "everyone"), [NF, NM, FB, FB, OK, OK, FB]),
+    ("delete", |p| with(others(p), "for", "me"), [NF, OK, OK, OK, OK, OK, OK]),
+    ("react", |p| with(with(others(p), "emoji", "+1"), "on", true), [NF, NM, OK, OK, OK, OK, OK]),
+    ("invite", |p| with(here(p), "users", json!([p.friend])), [NF, NM, FB, FB, OK, OK, FB]),
+    ("remove", |p| with(here(p), "user", json!(p.other)), [NF, NM, FB, FB, OK, OK, FB]),
+    (
+        "set_role",
+        |p| with(with(here(p), "user", json!(p.other)), "role", "reader"),
+        [NF, NM, FB, FB, FB, OK, FB],
+    ),
+    ("update", |p| with(here(p), "title", "New"), [NF, NM, FB, FB, OK, OK, FB]),
+    ("link", here, [NF, NM, FB, FB, OK, OK, FB]),
+    ("links", here, [NF, NM, FB, FB, OK, OK, FB]),
+    ("unlink", |p| with(here(p), "code", "x"), [NF, NM, FB, FB, NF, NF, FB]),
+    ("join", here, [NF, FB, OK, OK, OK, OK, OK]),
+    ("leave", here, [NF, OK, OK, OK, OK, OK, OK]),
+    ("follow", here, [NF, NM, OK, OK, OK, OK, OK]),
+    ("unfollow", here, [NF, NM, OK, OK, OK, OK, OK]),
+    ("active", |_| json!({"active": true}), [OK; 7]),
+    ("held", here, [NF, NM, OK, OK, OK, OK, OK]),
+    ("release", draft, [NF, NM, FB, FB, NF, NF, FB]),
+    ("reject", draft, [NF, NM, FB, FB, NF, NF, FB]),
+    ("direct", |p| json!({"user": p.other}), [OK, OK, OK, OK, OK, OK, BL]),
+    ("contact", |p| json!({"user": p.other, "action": "request"}), [OK, OK, OK, OK, OK, OK, BL]),
+    ("contacts", |_| json!({}), [OK; 7]),
+    ("profile", |_| json!({}), [OK; 7]),
+    ("watch", |p| json!({"users": [p.other]}), [OK; 7]),
+    ("presence", |p| json!({"users": [p.other]}), [OK; 7]),
+    ("typing", here, [SILENT; 7]),
+    ("commands", here, [NF, NM, OK, OK, OK, OK, OK]),
+    ("command", slash, [NF, NM, NF, NF, NF, NF, NF]),
+    ("settings", |p| with(here(p), "pinned", true), [NF, OK, OK, OK, OK, OK, OK]),
+    ("create", |_| json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "x"}), [OK; 7]),
+    ("conversations", |_| json!({}), [OK; 7]),
+    ("discover", |_| json!({}), [OK; 7]),
+    ("users", |p| json!({"ids": [p.other]}), [OK; 7]),
+    ("sync", |_| json!({"page": "none"}), ["invalid"; 7]),
+    ("connect", |_| json!({"token": "x", "device": {"id": "d"}}), ["conflict"; 7]),
+    ("renew", |_| json!({"token": "x"}), ["unauthorised"; 7]),
 ];
 
 /// A conversation that a request is about.
@@ -107,17 +120,21 @@ struct Cast {
 
 impl Cast {
     async fn meet(server: &Server) -> Result<Self> {
-        let mut standing = Vec::new();
+        let mut standing: Vec<(Person, Client)> = Vec::new();
         for name in STANDINGS {
             standing.push(server.join(name).await?);
         }
-        Ok(Self { standing, other: server.join("other").await?, friend: server.person("friend").await? })
+        let mut other = server.join("other").await?;
+        let blocked = json!({"user": standing[6].0.id, "action": "block"});
+        other.1.request("contact", blocked).await?;
+        Ok(Self { standing, other, friend: server.person("friend").await? })
     }
 
     /// A new conversation to which everyone stands as they should.
     async fn place(&mut self) -> Result<Place> {
         let id = |index: usize, cast: &Self| cast.standing[index].0.id;
-        let members: Vec<_> = (1..5).map(|index| id(index, self)).chain([self.other.0.id]).collect();
+        let members: Vec<_> =
+            [1, 2, 3, 4, 6].map(|index| id(index, self)).into_iter().chain([self.other.0.id]).collect();
         let (ex_member, reader, admin) = (id(1, self), id(2, self), id(4, self));
         let owner = &mut self.standing[5].1;
         let place = owner.group("Table", &members).await?;

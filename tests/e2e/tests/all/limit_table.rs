@@ -6,6 +6,8 @@
 //!
 //! This file is long because it has a case for every limit.
 
+mod people;
+
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{
     FutureExt, StreamExt,
@@ -89,6 +91,9 @@ const CASES: &[(&str, Case)] = &[
     ),
     ("gateway.upload_timeout_ms", Here(|| upload_timeout().boxed_local())),
     ("limits.body_bytes_max", Here(|| body_bytes().boxed_local())),
+    ("limits.channel_members_max", Here(|| people::channel_members().boxed_local())),
+    ("limits.contact_requests_max", Here(|| people::contact_requests().boxed_local())),
+    ("limits.contacts_max", Here(|| people::contacts().boxed_local())),
     ("limits.deliver_ms", There("host/core/tests/deliver/waiting.rs", LATE)),
     ("limits.delivering_max", There("host/core/tests/deliver/waiting.rs", TOO_MUCH)),
     ("limits.follow_above", Here(|| follow_above().boxed_local())),
@@ -99,15 +104,15 @@ const CASES: &[(&str, Case)] = &[
     ),
     ("limits.in_flight_max", Here(|| in_flight().boxed_local())),
     ("limits.logins_per_minute", Here(|| logins().boxed_local())),
-    ("limits.lookups_per_minute", Here(|| lookups().boxed_local())),
-    ("limits.members_max", Here(|| members().boxed_local())),
-    ("limits.profiles_per_minute", Here(|| profiles().boxed_local())),
+    ("limits.lookups_per_minute", Here(|| people::lookups().boxed_local())),
+    ("limits.members_max", Here(|| people::members().boxed_local())),
+    ("limits.profiles_per_minute", Here(|| people::profiles().boxed_local())),
     ("limits.receipts_above", Here(|| receipts().boxed_local())),
     ("limits.requests_per_s", Here(|| requests().boxed_local())),
     ("limits.sends_burst", Here(|| sends().boxed_local())),
     ("limits.sends_per_s", Here(|| sends().boxed_local())),
-    ("limits.typings_per_s", Here(|| typings().boxed_local())),
-    ("limits.users_per_request_max", Here(|| users_per_request().boxed_local())),
+    ("limits.typings_per_s", Here(|| people::typings().boxed_local())),
+    ("limits.users_per_request_max", Here(|| people::users_per_request().boxed_local())),
     ("plugins.actors.call_cpu_ms", There(ACTOR_LIMITS, COSTLY)),
     (
         "plugins.actors.call_wall_ms",
@@ -440,49 +445,8 @@ async fn logins() -> Result<String> {
     error_code(&error)
 }
 
-async fn lookups() -> Result<String> {
-    const MAX: usize = 3;
-    let server = with("limits.lookups_per_minute", 3).await?;
-    let (ada, mut client) = server.join("ada").await?;
-    let (_, mut other) = server.join("ben").await?;
-    for _ in 0..MAX {
-        client.request("users", json!({"query": "ben"})).await?;
-    }
-    // Another connection is no way round it; whom one knows by id may be asked for, and others may ask.
-    let refusal = server.session(&ada).await?.refused("users", json!({"query": "ben"})).await?;
-    ensure!(refusal.retry_after_ms.is_some_and(|ms| (1..=60_000).contains(&ms)), "{refusal:?}");
-    client.request("users", json!({"ids": [ada.id]})).await?;
-    other.request("users", json!({"query": "ada"})).await?;
-    Ok(code(&refusal.code))
-}
-
-async fn profiles() -> Result<String> {
-    const MAX: usize = 3;
-    let server = with("limits.profiles_per_minute", 3).await?;
-    let (_, mut client) = server.join("ada").await?;
-    let change = |n: usize| json!({"display_name": format!("Ada {n}")});
-    for n in 0..MAX {
-        client.request("profile", change(n)).await?;
-    }
-    Ok(code(&client.refused("profile", change(MAX)).await?.code))
-}
-
-async fn typings() -> Result<String> {
-    const MAX: usize = 2;
-    let server = with("limits.typings_per_s", 2).await?;
-    let (_, mut ada) = server.join("ada").await?;
-    let (ben, mut hears) = server.join("ben").await?;
-    let place = ada.direct(ben.id).await?;
-    let typing = || ("typing", json!({"conversation": place}));
-    ada.post_all((0..=MAX).map(|_| typing())).await?;
-    ada.send(place, "written").await?;
-    hears.push("message").await?;
-    assert_eq!(hears.kept("typing").len(), MAX);
-    Ok("not told".to_owned())
-}
-
 /// People who only have to exist.
-async fn people(server: &Server, count: usize) -> Result<Vec<Uuid>> {
+async fn some(server: &Server, count: usize) -> Result<Vec<Uuid>> {
     let mut people = Vec::new();
     for n in 0..count {
         people.push(server.admin.create_user(&format!("person-{n}"), None).await?);
@@ -490,44 +454,11 @@ async fn people(server: &Server, count: usize) -> Result<Vec<Uuid>> {
     Ok(people)
 }
 
-async fn members() -> Result<String> {
-    let server = with("limits.members_max", 3).await?;
-    let (_, mut client) = server.join("ada").await?;
-    let people = people(&server, 3).await?;
-    let place = client.group("Full", &people[..2]).await?;
-    let invite = json!({"conversation": place, "users": [people[2]]});
-    let invited = client.refused("invite", invite.clone()).await?;
-    let create = json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "Over", "members": people});
-    let created = client.refused("create", create).await?;
-    assert_eq!(invited.code, created.code);
-    Ok(code(&created.code))
-}
-
-async fn users_per_request() -> Result<String> {
-    let server = with("limits.users_per_request_max", 3).await?;
-    let (_, mut client) = server.join("ada").await?;
-    assert_eq!(client.hello["max_users_per_request"], 3);
-    let people = people(&server, 4).await?;
-    let place = client.group("Three named", &people[..3]).await?;
-    client.request("users", json!({"ids": people[..3]})).await?;
-    let create = json!({"kind": "group", "client_id": Uuid::now_v7(), "title": "Over", "members": people});
-    let mut codes = Vec::new();
-    for (name, payload) in [
-        ("create", create),
-        ("users", json!({"ids": people})),
-        ("invite", json!({"conversation": place, "users": people})),
-    ] {
-        codes.push(client.refused(name, payload).await?.code);
-    }
-    ensure!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
-    Ok(code(&codes[0]))
-}
-
 async fn receipts() -> Result<String> {
     let server = with("limits.receipts_above", 3).await?;
     let (_, mut ada) = server.join("ada").await?;
     let (ben, mut reader) = server.join("ben").await?;
-    let others = people(&server, 2).await?;
+    let others = some(&server, 2).await?;
     let at = ada.group("At the limit", &[ben.id, others[0]]).await?;
     let over = ada.group("One above", &[ben.id, others[0], others[1]]).await?;
     // What is above comes first, so that its receipt would have come before the other.
@@ -546,7 +477,7 @@ async fn follow_above() -> Result<String> {
     let (_, mut ada) = server.join("ada").await?;
     let (ben, mut follower) = server.join("ben").await?;
     let (cleo, mut other) = server.join("cleo").await?;
-    let fourth = people(&server, 1).await?[0];
+    let fourth = some(&server, 1).await?[0];
     let at = ada.group("At the limit", &[ben.id, cleo.id]).await?;
     let over = ada.group("One above", &[ben.id, cleo.id, fourth]).await?;
     follower.request("follow", json!({"conversation": over})).await?;

@@ -330,3 +330,31 @@ async fn a_broken_moderator_is_quarantined_and_poison_is_remembered_over_a_resta
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_plugin_for_a_label_serves_the_conversations_that_an_operator_calls_so() -> Result<()> {
+    let (mut server, mut client, here) = start("").await?;
+    let labels = |names: &[&str]| json!({ "labels": names });
+    let path = |id: Uuid| format!("/admin/v1/conversations/{id}/labels");
+    {
+        let operator = Operator::new(&server)?;
+        operator.write("1", &stamp("1"), "")?;
+        operator.install(&[]).await?;
+        operator.plugin(&["scope", "fixture", "--label", "press"]).await?;
+        assert_eq!(sent(&mut client, here, "x").await?, "x");
+        let set =
+            server.admin.call(Method::PUT, &path(here), Some(&labels(&["press", "eu", "press"]))).await?;
+        assert_eq!(expect(set, 200)?, labels(&["eu", "press"]));
+        assert_eq!(sent(&mut client, here, "x").await?, "1 x");
+        for (id, names, status) in [(here, ["Not a label"], 400), (Uuid::now_v7(), ["press"], 404)] {
+            expect(server.admin.call(Method::PUT, &path(id), Some(&labels(&names))).await?, status)?;
+        }
+    }
+    server.kill().await?;
+    server.restart().await?;
+    let mut client = Client::connect(server.public, &server.admin.mint(client.user, None).await?).await?;
+    assert_eq!(sent(&mut client, here, "y").await?, "1 y", "over a restart");
+    expect(server.admin.call(Method::PUT, &path(here), Some(&labels(&[]))).await?, 200)?;
+    assert_eq!(sent(&mut client, here, "z").await?, "z");
+    Ok(())
+}

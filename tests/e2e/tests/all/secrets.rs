@@ -85,6 +85,7 @@ async fn a_secret_is_set_listed_and_removed_and_its_value_is_never_shown() -> Re
         .await?;
     ensure!(answer.0 == 400 && answer.1.to_string().contains("16384"), "{answer:?}");
 
+    server.terminate().await?;
     server.restart().await?;
     let shown: Value = expect(server.admin.call(Method::GET, path, None).await?, 200)?;
     assert_eq!(shown, json!({ "secrets": ["token"] }));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use godwit_conformance::TestClock;
 use godwit_domain::{
-    conversation::{Head, History, Interval, Kind, Member, Meta, Role},
+    conversation::{Head, History, Interval, Kind, Member, Meta, Posting, Role},
     filter::Verdict,
     id::{ClientId, ConversationId, LoginId, Rev, Seq, UserId},
     message::{Content, Message},
@@ -227,6 +227,9 @@ async fn fill(tables: &Tables) {
         avatar: None,
         open: false,
         history: History::All,
+        posting: Posting::Members,
+        slow_mode_s: 0,
+        labels: Vec::new(),
         created_by: user(1),
         created_at: NOW,
     };

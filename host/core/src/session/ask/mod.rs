@@ -1,23 +1,32 @@
 //! Requests that read, or change membership: each runs in a task of its own and answers by itself.
 
 mod commands;
+mod contacts;
+mod discover;
 mod held;
 mod history;
+mod links;
 mod people;
 mod revisions;
+mod settings;
 
 pub use people::{AllPresence, each_once};
 
-use super::{change::check_title, listing, resume, send::check_client_id};
+use super::{
+    change::check_title,
+    listing,
+    resume::{self, Changed},
+    send::check_client_id,
+};
 use crate::{
     host::Host,
     outbox::Reply,
     review,
-    sequencer::{self, Ask, Opening, Wanted, Wish, newcomer, unknown_user},
+    sequencer::{self, Ask, Opening, Wanted, Wish, blocked, newcomer, unknown_user},
     view::{self, Place},
 };
 use godwit_domain::{
-    conversation::{History, Kind, Meta, Role, created_id},
+    conversation::{History, Kind, Meta, Posting, Role, created_id},
     filter::Wording,
     id::{ConversationId, Rev, Seq, SessionId, UserId},
     user::User,
@@ -51,6 +60,14 @@ struct ManyConversations<'a> {
 }
 
 #[derive(Serialize)]
+struct Synced<'a> {
+    conversations: Vec<object::Conversation<'a>>,
+    contacts: Vec<object::Contact<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
 struct ManyMembers {
     members: Vec<object::Member>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +80,10 @@ impl Asker {
         let id = reply.id();
         let answer = match request {
             Request::Invite(invite) => return self.invite(invite, reply).await,
+            Request::Join(join) => return self.join_by_link(join, reply).await,
+            Request::Link(asked) => self.link(id, asked).await,
+            Request::Links(asked) => self.links(id, asked).await,
+            Request::Unlink(asked) => self.unlink(id, asked).await,
             Request::Sync(sync) => self.sync(id, &sync).await,
             Request::Delete(delete) => self.hide(id, delete).await,
             Request::Revisions(asked) => self.revisions(id, asked).await,
@@ -71,6 +92,7 @@ impl Asker {
             Request::Hidden(asked) => self.hidden(id, asked).await,
             Request::Direct(direct) => self.direct(id, direct).await,
             Request::Create(create) => self.create(id, create).await,
+            Request::Discover(asked) => self.discover(id, asked).await,
             Request::Members(members) => self.members(id, members).await,
             Request::Conversation(asked) => self.conversation(id, asked).await,
             Request::Conversations(asked) => self.conversations(id, asked).await,
@@ -83,6 +105,9 @@ impl Asker {
             Request::Command(asked) => self.command(id, asked).await,
             Request::Profile(asked) => self.profile(id, asked).await,
             Request::Presence(asked) => self.presence(id, asked).await,
+            Request::Contacts(asked) => self.contacts(id, asked).await,
+            Request::Contact(asked) => self.contact(id, asked).await,
+            Request::Settings(asked) => self.settings(id, asked).await,
             Request::Connect(_)
             | Request::Renew(_)
             | Request::Send(_)
@@ -96,7 +121,6 @@ impl Asker {
             | Request::Edit(_)
             | Request::React(_)
             | Request::Remove(_)
-            | Request::Join(_)
             | Request::Leave(_)
             | Request::SetRole(_)
             | Request::Update(_) => Err(Error::new(Code::Internal, "the session answers this by itself")),
@@ -125,10 +149,11 @@ impl Asker {
         check_create(&create)?;
         check_client_id(create.client_id, self.host.parts.clock.now())?;
         let mut others = self.known(&create.members, "members").await?;
+        self.unblocked(&others, "members").await?;
         others.retain(|user| *user != self.user.id);
-        let limits = &self.host.parts.limits;
-        if others.len() + 1 > limits.members_max {
-            let text = format!("{} members, the limit is {}", others.len() + 1, limits.members_max);
+        let max = self.host.parts.limits.members(create.kind);
+        if others.len() + 1 > max {
+            let text = format!("{} members, the limit is {max}", others.len() + 1);
             return Err(Error::invalid("members", text));
         }
         let conversation = created_id(self.user.id, create.client_id);
@@ -136,17 +161,20 @@ impl Asker {
         let now = self.host.parts.clock.now();
         let member = |user, role| newcomer(user, role, Seq::ZERO, Rev::ZERO, now);
         let mut members = vec![member(self.user.id, Role::Owner)];
-        members.extend(others.into_iter().map(|user| member(user, Role::Member)));
         let meta = Meta {
             id: conversation,
-            kind: Kind::Group,
+            kind: create.kind,
             title: Some(create.title),
             avatar: None,
             open: create.open.unwrap_or(false),
             history: create.history.unwrap_or(History::All),
+            posting: Posting::Members,
+            slow_mode_s: 0,
+            labels: Vec::new(),
             created_by: self.user.id,
             created_at: now,
         };
+        members.extend(others.into_iter().map(|user| member(user, meta.newcomer())));
         let opening = Opening { meta, members, users: Vec::new() };
         self.open(id, opening).await
     }
@@ -182,7 +210,9 @@ impl Asker {
             }
             // Whoever may not see the conversation learns nothing, not even which users exist.
             self.host.sequencer.view(conversation, self.user.id).await?;
-            self.known(&users, "users").await
+            let users = self.known(&users, "users").await?;
+            self.unblocked(&users, "users").await?;
+            Ok::<_, Error>(users)
         };
         match known.await {
             Ok(users) => {
@@ -213,6 +243,15 @@ impl Asker {
         }
     }
 
+    /// Whether nobody of them and the asker block each other.
+    async fn unblocked(&self, users: &[UserId], field: &str) -> Result<(), Error> {
+        let circle = self.host.relations.circle(self.user.id).await?;
+        match users.iter().any(|user| circle.between(*user).blocked) {
+            true => Err(blocked().field(field)),
+            false => Ok(()),
+        }
+    }
+
     async fn members(&self, id: u64, members: Members) -> Result<Vec<u8>, Error> {
         let limit = request::limit(members.limit)?;
         let unreadable = |_| Error::invalid("page", "`page` is not one that this list gave");
@@ -239,35 +278,40 @@ impl Asker {
     }
 
     async fn sync(&self, id: u64, asked: &Sync) -> Result<Vec<u8>, Error> {
-        let (shown, next) = resume::go_on(&self.host, self.user.id, &asked.page).await?;
-        Ok(encode::ok(id, &self.many(&shown, next)))
+        let Changed { shown, contacts, next } = resume::go_on(&self.host, self.user.id, &asked.page).await?;
+        let answer = Synced {
+            conversations: self.objects(&shown),
+            contacts: contacts.iter().map(object::Contact::from).collect(),
+            next: next.map(|page| page.to_string()),
+        };
+        Ok(encode::ok(id, &answer))
     }
 
-    fn many<'a>(&self, shown: &'a [listing::Shown], next: Option<Place>) -> ManyConversations<'a> {
-        let conversations =
-            shown.iter().map(|(view, peer)| view::object(view, self.user.id, peer.as_deref())).collect();
-        ManyConversations { conversations, next: next.map(|place| place.to_string()) }
+    fn objects<'a>(&self, shown: &'a [listing::Shown]) -> Vec<object::Conversation<'a>> {
+        shown.iter().map(|(view, peer)| view::object(view, self.user.id, peer.as_deref())).collect()
     }
 
     async fn conversations(&self, id: u64, asked: Conversations) -> Result<Vec<u8>, Error> {
         let limit = request::limit(asked.limit)?;
         let after = asked.page.map(|page| page.parse::<Place>()).transpose()?;
-        // Nothing can be archived yet.
-        let limit = if asked.archived == Some(true) { 0 } else { limit };
-        let (shown, next) = listing::newest(&self.host, self.user.id, after, limit).await?;
-        Ok(encode::ok(id, &self.many(&shown, next.filter(|_| limit > 0))))
+        let archived = asked.archived.unwrap_or(false);
+        let (shown, next) = listing::newest(&self.host, self.user.id, after, limit, Some(archived)).await?;
+        let next = next.map(|place| place.to_string());
+        Ok(encode::ok(id, &ManyConversations { conversations: self.objects(&shown), next }))
     }
 }
 
 fn check_create(create: &Create) -> Result<(), Error> {
     let unserved = [
-        ("kind", create.kind == Kind::Channel),
         ("encrypted", create.encrypted == Some(true)),
         ("ttl_s", create.ttl_s.is_some()),
         ("expires_in_s", create.expires_in_s.is_some()),
     ];
     if create.kind == Kind::Direct {
-        return Err(Error::invalid("kind", "`kind` must be `group`; `direct` makes direct conversations"));
+        return Err(Error::invalid(
+            "kind",
+            "`kind` must be `group` or `channel`; `direct` makes direct conversations",
+        ));
     }
     if let Some((field, _)) = unserved.into_iter().find(|(_, asked)| *asked) {
         return Err(Error::invalid(field, format!("this `{field}` is not served by this host yet")));

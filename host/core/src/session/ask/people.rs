@@ -54,7 +54,10 @@ impl Asker {
             }
             _ => return Err(Error::invalid("query", "one of `query` and `ids` is needed")),
         };
-        Ok(encode::ok(id, &ManyUsers { users: users.iter().map(object::User::from).collect() }))
+        let circle = self.host.relations.circle(self.user.id).await?;
+        let users = users.iter();
+        let users = users.map(|user| object::User::from(user).guarded(circle.blocks(user.id)));
+        Ok(encode::ok(id, &ManyUsers { users: users.collect() }))
     }
 
     fn take_lookup(&self) -> Result<(), Error> {

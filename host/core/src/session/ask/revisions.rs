@@ -7,6 +7,7 @@ use crate::{
 };
 use futures_util::future::try_join_all;
 use godwit_domain::{
+    conversation::Kind,
     id::{ConversationId, Rev, Seq, UserId},
     message::Message,
     revision::{Revision, What},
@@ -163,7 +164,11 @@ impl Asker {
         let conversation = asked.conversation;
         let view = self.host.sequencer.view(conversation, self.user.id).await?.readable()?;
         let seq = asked.seq.unwrap_or(view.head.last_seq);
-        let mut left_out = self.silent(conversation).await?;
+        let mut left_out = match view.meta.kind {
+            // Of a channel it is told how many, never who.
+            Kind::Channel => Vec::new(),
+            Kind::Direct | Kind::Group => self.silent(conversation).await?,
+        };
         if seq != Seq::ZERO {
             if !view.visible.message(seq) {
                 return Err(no_message(seq));
@@ -187,10 +192,10 @@ impl Asker {
     async fn silent(&self, conversation: ConversationId) -> Result<Vec<UserId>, Error> {
         let audience = self.host.sequencer.audience(conversation, self.user.id).await?;
         let users = self.host.known.get(&audience).await?;
-        let blocks = self.host.parts.relations.blocks(self.user.id).await?;
+        let circle = self.host.relations.circle(self.user.id).await?;
         let is_silent = |user: &UserId| {
             let shows = users.get(user).is_none_or(|user| user.privacy.receipts);
-            *user != self.user.id && (!shows || blocks.binary_search(user).is_ok())
+            *user != self.user.id && (!shows || circle.blocks(*user))
         };
         Ok(audience.iter().copied().filter(is_silent).collect())
     }

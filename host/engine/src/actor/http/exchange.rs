@@ -2,7 +2,7 @@
 //!
 //! It owns the socket; whither it goes was decided before. A connection ends with its request, however that ends.
 
-use super::{ANSWERS_CLOSED, Answer, Error, HEADERS_MAX, Options, Ready, origin::Origin};
+use super::{ANSWERS_CLOSED, Answer, Connect, Error, HEADERS_MAX, Options, Ready, origin::Origin};
 use crate::options::kib;
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -39,12 +39,13 @@ fn broken(error: impl std::fmt::Display) -> Error {
 
 pub(super) async fn exchange(
     options: &Options,
+    connector: &dyn Connect,
     tls: &TlsConnector,
     origin: &Origin,
     addresses: &[SocketAddr],
     ready: &Ready,
 ) -> Result<Answer, Error> {
-    let stream = connect(addresses).await?;
+    let stream = connect(connector, addresses).await?;
     if !origin.secure {
         return plainly(options, TokioIo::new(stream), origin, ready).await;
     }
@@ -57,10 +58,10 @@ pub(super) async fn exchange(
     plainly(options, TokioIo::new(stream), origin, ready).await
 }
 
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+async fn connect(connector: &dyn Connect, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     let mut last = Error::Connection("there is no address".to_owned());
     for address in addresses {
-        match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+        match timeout(CONNECT_WITHIN, connector.connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = broken(format!("{address}: {error}")),
             Err(_) => last = broken(format!("{address} does not answer")),

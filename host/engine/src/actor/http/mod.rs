@@ -13,7 +13,10 @@ pub(crate) mod origin;
 mod tests;
 
 use super::options::Http as Options;
-use crate::options::kib;
+use crate::{
+    faults::{self, Fault},
+    options::kib,
+};
 use async_trait::async_trait;
 use hyper::{
     Method,
@@ -27,7 +30,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::{net::TcpStream, sync::Semaphore};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -122,11 +125,31 @@ impl Resolve for System {
     }
 }
 
+/// Answers in place of servers, after all checks but those of addresses: for tests of plugins.
+pub(crate) trait Play: Send + Sync {
+    fn answer(&self, method: &str, url: &str, body: &[u8]) -> Result<Answer, Error>;
+}
+
+/// Where connections come from.
+#[async_trait]
+pub(crate) trait Connect: Send + Sync {
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream>;
+}
+
+#[async_trait]
+impl Connect for System {
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(address).await
+    }
+}
+
 /// Makes requests for all plugins.
 pub(crate) struct Client {
+    played: Option<Arc<dyn Play>>,
     options: Options,
     tls: TlsConnector,
     resolver: Arc<dyn Resolve>,
+    connector: Arc<dyn Connect>,
     /// Which addresses a name may have.
     open: fn(IpAddr) -> bool,
     at_once: Semaphore,
@@ -142,10 +165,20 @@ struct Ready {
 
 impl Client {
     pub(crate) fn new(options: &Options) -> io::Result<Self> {
-        Self::with(options, Arc::new(System), address::public)
+        Self::with(options, Arc::new(System), Arc::new(System), address::public)
     }
 
-    fn with(options: &Options, resolver: Arc<dyn Resolve>, open: fn(IpAddr) -> bool) -> io::Result<Self> {
+    /// One that connects to nobody.
+    pub(crate) fn played(options: &Options, play: Arc<dyn Play>) -> io::Result<Self> {
+        Ok(Self { played: Some(play), ..Self::new(options)? })
+    }
+
+    fn with(
+        options: &Options,
+        resolver: Arc<dyn Resolve>,
+        connector: Arc<dyn Connect>,
+        open: fn(IpAddr) -> bool,
+    ) -> io::Result<Self> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         if let Some(path) = &options.ca_file {
             let named = |error: String| {
@@ -169,9 +202,11 @@ impl Client {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
+            played: None,
             options: options.clone(),
             tls: TlsConnector::from(Arc::new(config)),
             resolver,
+            connector,
             open,
             at_once: Semaphore::new(options.at_once_max.max(1) as usize),
         })
@@ -199,11 +234,17 @@ impl Client {
         let mut redirects = 0;
         loop {
             let origin = Origin::of(&ready.url).map_err(Error::Invalid)?;
-            if !granted.contains(&origin) {
+            if !granted.contains(&origin) && !faults::on(Fault::HttpAnyOrigin) {
                 return Err(Error::Denied(format!("`{origin}` is not granted under the capability `http`")));
             }
-            let addresses = self.addresses(&origin).await?;
-            let answer = exchange::exchange(&self.options, &self.tls, &origin, &addresses, &ready).await?;
+            let answer = match &self.played {
+                Some(play) => play.answer(ready.method.as_str(), ready.url.as_str(), &ready.body)?,
+                None => {
+                    let addresses = self.addresses(&origin).await?;
+                    let (options, connector) = (&self.options, &*self.connector);
+                    exchange::exchange(options, connector, &self.tls, &origin, &addresses, &ready).await?
+                }
+            };
             let Some(next) = onward(&answer, &ready.url) else { return Ok(answer) };
             redirects += 1;
             if redirects > self.options.redirects_max {
@@ -240,7 +281,8 @@ impl Client {
         if found.is_empty() {
             return Err(Error::Address(format!("`{name}` has no address")));
         }
-        if let Some(closed) = found.iter().find(|address| !(self.open)(**address)) {
+        let closed = |address: &&IpAddr| !(self.open)(**address) && !faults::on(Fault::HttpAnyAddress);
+        if let Some(closed) = found.iter().find(closed) {
             return Err(Error::Address(format!(
                 "`{name}` has the address {closed}, which is not of the public internet; an operator may grant the \
                  address itself"

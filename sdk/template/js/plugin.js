@@ -1,0 +1,3 @@
+// {{name}}: what this module exports is what the host calls.
+export { lifecycle } from "./config.js";
+{{of_hooks}}
